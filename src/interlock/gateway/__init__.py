@@ -1,0 +1,1 @@
+"""The enforcement point: protocols, the pipeline of guards, upstreams."""

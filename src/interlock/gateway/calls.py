@@ -1,0 +1,281 @@
+"""Puts calls on the record: intents before they pass, refusals before they are answered, outcomes after.
+
+Everything of one turn of the event loop goes to the kernel in one write. Calls of `durable` routes wait
+further for the disk: a thread syncs, and what arrives meanwhile shares the next sync. A call goes on only
+from here, by `Call.forward`, and MUST NOT before its intent is written as its route asks.
+
+A failed flush loses what was appended since the last good one. Intents and refusals of it are answered
+`record-unavailable`; outcomes are kept and appended again, so that every intent gets one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from interlock.audit import HandshakeRefused, Progress, Refusals, Refused, SegmentWriter, SyncTicket
+from interlock.audit import format_id as record_id
+from interlock.errors import RecordError, RecordUnavailable
+from interlock.model import Event, Reason, Refusal
+
+if TYPE_CHECKING:
+    from interlock.audit import RecordId
+    from interlock.gateway.call import Call
+
+OUTCOME_DELAY = 0.02  # seconds an outcome may wait for company
+KEPT = 100_000  # outcomes kept while nothing can be written
+LONGEST = 4096  # characters of a path, host or note on the record
+
+INTENT = Event.CALL_INTENT.code
+OUTCOME = Event.CALL_OUTCOME.code
+REFUSED = Event.CALL_REFUSED.code
+REFUSALS = Event.CALL_REFUSALS.code
+PROGRESS = Event.CALL_PROGRESS.code
+TLS_REFUSED = Event.TLS_REFUSED.code
+
+encode = msgspec.msgpack.Encoder().encode
+
+
+class CallRecorder:
+    """One worker's records of calls, over its segment writer. For the event loop's thread."""
+
+    def __init__(self, writer: SegmentWriter, loop: asyncio.AbstractEventLoop) -> None:
+        self._writer = writer
+        self._append = writer.append
+        self._loop = loop
+        self._intents: list[Call] = []  # appended, not yet flushed
+        self._answers: list[Callable[[], None]] = []  # refusals, likewise
+        self._outcomes: list[tuple[RecordId, bytes]] = []  # likewise
+        self._unsynced: list[Call] = []  # flushed, not yet on disk
+        self._ticket: SyncTicket | None = None
+        self._syncing: list[Call] = []
+        self._syncer = Syncer(loop, self._synced)
+        self._soon = False
+        self._later = False
+        self.unsealed = False  # the recorder has not sealed for too long: nothing passes
+
+    @property
+    def tight(self) -> bool:
+        """The disk's reserve is in use."""
+        return self._writer.tight
+
+    # -- what is written
+
+    def intent(self, call: Call) -> None:
+        """Write the intent; `call.forward()` or `call.unrecorded()` follows."""
+        if self.unsealed:
+            call.unrecorded()
+            return
+        identity = call.identity
+        target = call.target
+        route = call.route
+        assert target is not None
+        assert route is not None
+        durable = route.durable
+        payload = encode(
+            (
+                identity.text,
+                identity.methods,
+                call.method,
+                call.head.hostname,
+                route.id,
+                target.path,
+                call.source,
+                route.service,
+                call.trace,
+                "durable" if durable else "written",
+                identity.credential,
+            )
+        )
+        try:
+            call.intent = self._append(INTENT, payload, None, durable)
+        except RecordError:
+            call.unrecorded()
+            return
+        self._intents.append(call)
+        if not self._soon:
+            self._soon = True
+            self._loop.call_soon(self._flush)
+
+    def refused(self, call: Call, refusal: Refusal, answer: Callable[[], None], duration: int) -> None:
+        """Write a refusal; `answer` is called once it is written, or once it is clear that it cannot be."""
+        identity = call.identity
+        reason = refusal.reason
+        entry = Refused(
+            identity.text,
+            identity.methods,
+            call.method,
+            call.head.hostname[:LONGEST],
+            call.route.id if call.route is not None else "",
+            call.target.path if call.target is not None else call.head.target.decode("latin-1")[:LONGEST],
+            call.source,
+            reason,
+            reason.status,
+            refusal.note[:LONGEST],
+            duration,
+            call.trace,
+            call.route.service if call.route is not None else "",
+            identity.credential,
+        )
+        try:
+            call.reference = record_id(self._append(REFUSED, encode(entry)))
+        except RecordError:
+            answer()
+            return
+        self._answers.append(answer)
+        if not self._soon:
+            self._soon = True
+            self._loop.call_soon(self._flush)
+
+    def refused_connection(self, address: str, refusal: Refusal, server_name: str) -> None:
+        """A connection that ended before it carried a call."""
+        self._add(TLS_REFUSED, encode(HandshakeRefused(address, refusal.reason, "", server_name, refusal.note)))
+
+    def refusals(self, source: str, count: int, reasons: dict[str, int], since: int, until: int) -> None:
+        """A flood, counted."""
+        self._add(REFUSALS, encode(Refusals(source, count, reasons, since, until)))
+
+    def progress(self, call: Call, duration: int) -> None:
+        if call.intent is not None:
+            self._add(PROGRESS, encode(Progress(duration, call.bytes_in, call.bytes_out)), call.intent)
+
+    def outcome(self, call: Call, status: int, reason: Reason | None, note: str, duration: int) -> None:
+        """Write how a call ended; it may wait for the next batch."""
+        assert call.intent is not None
+        payload = encode((status, reason or "", duration, call.bytes_in, call.bytes_out, call.upstream, note))
+        self._outcome(call.intent, payload)
+        if not self._soon and not self._later:
+            self._later = True
+            self._loop.call_later(OUTCOME_DELAY, self._flush_later)
+
+    def sweep(self) -> None:
+        """Once a second: try again what could not be written."""
+        if self._outcomes or self._writer.pending:
+            self._flush()
+
+    async def close(self) -> None:
+        """Write what is left and end the segment."""
+        self._flush()
+        while self._syncing or self._unsynced:
+            await asyncio.sleep(0.005)
+        self._syncer.close()
+        self._writer.close()
+
+    # -- how it is written
+
+    def _add(self, event: int, payload: bytes, refers: RecordId | None = None) -> None:
+        try:
+            self._append(event, payload, refers)
+        except RecordError:
+            return
+        if not self._later:
+            self._later = True
+            self._loop.call_later(OUTCOME_DELAY, self._flush_later)
+
+    def _outcome(self, intent: RecordId, payload: bytes) -> None:
+        if len(self._outcomes) < KEPT:
+            self._outcomes.append((intent, payload))
+        try:
+            self._append(OUTCOME, payload, intent)
+        except RecordError:
+            pass  # kept; the next flush tries again
+
+    def _flush_later(self) -> None:
+        self._later = False
+        if not self._soon:
+            self._flush()
+
+    def _flush(self) -> None:
+        """One write for all; then, and only then, calls go on and refusals are answered."""
+        self._soon = False
+        writer = self._writer
+        intents, self._intents = self._intents, []
+        answers, self._answers = self._answers, []
+        if self._outcomes and not writer.pending:
+            self._append_again()
+        try:
+            writer.flush()
+        except RecordUnavailable:
+            lost = {call.intent for call in intents}
+            self._outcomes = [entry for entry in self._outcomes if entry[0] not in lost]
+            for call in intents:
+                call.unrecorded()
+            for answer in answers:
+                answer()
+            return
+        self._outcomes.clear()
+        durable = False
+        for call in intents:
+            if call.route is not None and call.route.durable:
+                self._unsynced.append(call)
+                durable = True
+            else:
+                call.forward()
+        for answer in answers:
+            answer()
+        if durable and not self._syncing:
+            self._sync()
+
+    def _append_again(self) -> None:
+        """After a failed flush: the outcomes that were in it, into the next segment."""
+        for intent, payload in self._outcomes:
+            try:
+                self._append(OUTCOME, payload, intent)
+            except RecordError:
+                return
+
+    def _sync(self) -> None:
+        """Have the disk confirm all that was flushed; one sync at a time."""
+        self._syncing, self._unsynced = self._unsynced, []
+        try:
+            ticket = self._writer.sync_ticket()
+        except RecordUnavailable:
+            self._synced(False)
+            return
+        self._syncer.submit(ticket)
+
+    def _synced(self, good: bool) -> None:
+        calls, self._syncing = self._syncing, []
+        for call in calls:
+            if good:
+                call.forward()
+            else:
+                call.unsynced()
+        if self._unsynced:
+            self._sync()
+
+
+class Syncer:
+    """The thread that waits for the disk, so that the event loop does not."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, done: Callable[[bool], None]) -> None:
+        self._loop = loop
+        self._done = done
+        self._tickets: queue.SimpleQueue[SyncTicket | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, ticket: SyncTicket) -> None:
+        """Run the ticket; `done(whether it is on disk)` is called on the loop."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="syncer", daemon=True)
+            self._thread.start()
+        self._tickets.put(ticket)
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._tickets.put(None)
+            self._thread.join(5)
+
+    def _work(self) -> None:
+        while (ticket := self._tickets.get()) is not None:
+            try:
+                ticket.run()
+                good = True
+            except RecordUnavailable:
+                good = False
+            self._loop.call_soon_threadsafe(self._done, good)

@@ -1,0 +1,236 @@
+"""Which fields pass: to the system behind, and back to the caller.
+
+Parsing has already classed every field (`http1.names`); here the lines are put together. What a caller says
+of where a request came from is believed only of a trusted proxy. The caller's credentials MUST NOT pass
+unless the service asks for them, and a name of ours only as we wrote it ourselves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING
+
+from interlock.gateway.http1 import RequestHead, ResponseHead
+from interlock.gateway.http1.names import API_KEY, AUTHORIZATION, FORWARDED, VIA
+
+if TYPE_CHECKING:
+    from interlock.gateway.call import Call
+
+Address = IPv4Address | IPv6Address
+Networks = Iterable[IPv4Network | IPv6Network]
+
+HOPS = 32  # entries of a forwarding chain that are looked at
+CHAIN = 2048  # bytes of a chain that are passed on
+_ORIGINS_KEPT = 4096
+_TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
+_PORT = re.compile(r"(?::[0-9]{1,5})?")
+_FORWARDED_PAIR = re.compile(rb'([A-Za-z0-9\-]+)=(?:"([^"\\]*)"|([^\s";,=]+))')
+
+_origins: dict[tuple[str, str, bytes], bytes] = {}
+
+
+# -- towards the system behind
+
+
+def forwarded_head(call: Call, assertion: bytes) -> bytes:
+    """The request head of an admitted call as the system behind gets it; `assertion` is a complete line."""
+    head = call.head
+    peer = call.peer
+    target = call.target
+    route = call.route
+    assert target is not None
+    assert route is not None
+    lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (call.method.encode("ascii"), target.wire, route.pool.authority)]
+    lines += request_fields(
+        head,
+        peer=peer.address,
+        source=call.source,
+        scheme=peer.scheme,
+        trusted=peer.trusted,
+        forward_credentials=route.forward_credentials,
+    )
+    parent = head.traceparent
+    trace = call.trace.encode("ascii")
+    if parent is not None and parent[3:35] == trace and _TRACEPARENT.fullmatch(parent):
+        lines.append(b"traceparent: %b\r\n" % parent)
+    else:
+        lines.append(b"traceparent: 00-%b-%b-00\r\n" % (trace, trace[16:]))
+    lines.append(assertion)
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def request_fields(
+    head: RequestHead, *, peer: str, source: str, scheme: str, trusted: bool, forward_credentials: bool
+) -> list[bytes]:
+    """Field lines but for Host: those that pass, the body's framing, and where the request came from.
+
+    `peer` is the address at the other end of the connection, `source` the caller's as far as it is known.
+    """
+    lines = head.plain.copy()
+    if head.content_length >= 0:
+        lines.append(b"content-length: %d\r\n" % head.content_length)
+    elif head.chunked:
+        lines.append(b"transfer-encoding: chunked\r\n")
+    if forward_credentials:
+        for kind, name, value in head.special:
+            if kind in (AUTHORIZATION, API_KEY):
+                lines.append(b"%b: %b\r\n" % (name, value))
+    if trusted:
+        lines += _chain(head, peer, source, scheme)
+    else:
+        lines.append(_origin(peer, scheme, head.host))
+    return lines
+
+
+def _origin(peer: str, scheme: str, host: bytes) -> bytes:
+    """Where a request came from, in our words alone (RFC 7239 and what preceded it)."""
+    key = (peer, scheme, host)
+    lines = _origins.get(key)
+    if lines is None:
+        address = peer.encode("ascii")
+        proto = scheme.encode("ascii")
+        lines = (
+            b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-host: %b\r\nx-real-ip: %b\r\n"
+            b"forwarded: %b\r\nvia: 1.1 interlock\r\n"
+        ) % (address, proto, host, address, _element(peer, proto, host))
+        if len(_origins) >= _ORIGINS_KEPT:
+            _origins.clear()
+        _origins[key] = lines
+    return lines
+
+
+def _element(peer: str, proto: bytes, host: bytes) -> bytes:
+    node = b'"[%b]"' % peer.encode("ascii") if ":" in peer else peer.encode("ascii")
+    return b'for=%b;proto=%b;host="%b"' % (node, proto, host)
+
+
+def _chain(head: RequestHead, peer: str, source: str, scheme: str) -> list[bytes]:
+    """What a trusted proxy says, with the proxy itself added to it."""
+    address = peer.encode("ascii")
+    proto = scheme.encode("ascii")
+    said: dict[bytes, list[bytes]] = {}
+    for kind, name, value in head.special:
+        if (kind == FORWARDED and value) or kind == VIA:
+            said.setdefault(name, []).append(value)
+    lines = [
+        b"x-forwarded-for: %b\r\n" % _appended(said.pop(b"x-forwarded-for", []), address),
+        b"x-real-ip: %b\r\n" % source.encode("ascii"),
+        b"forwarded: %b\r\n" % _appended(said.pop(b"forwarded", []), _element(peer, proto, head.host)),
+        b"via: %b\r\n" % _appended(said.pop(b"via", []), b"1.1 interlock"),
+    ]
+    for name, ours in ((b"x-forwarded-proto", proto), (b"x-forwarded-host", head.host)):
+        theirs = said.pop(name, [])
+        lines.append(b"%b: %b\r\n" % (name, theirs[0] if len(theirs) == 1 else ours))
+    for name, values in said.items():
+        if name.startswith(b"x-forwarded-") and len(values) == 1:
+            lines.append(b"%b: %b\r\n" % (name, values[0]))
+    return lines
+
+
+def _appended(values: list[bytes], own: bytes) -> bytes:
+    """A list with one more; too long a list is given up, since a shortened one would tell something else."""
+    chain = b", ".join((*values, own))
+    return chain if len(chain) <= CHAIN else own
+
+
+# -- who calls
+
+
+def client_address(head: RequestHead, peer: Address, trusted: Networks) -> str:
+    """The caller's address: the last one in the chain that is not a trusted proxy's.
+
+    Call only if `peer` is itself trusted. If `X-Forwarded-For` and `Forwarded` name different callers, one of
+    them was not written by the proxy: then neither is believed.
+    """
+    listed = [value for kind, name, value in head.special if kind == FORWARDED and name == b"x-forwarded-for"]
+    elements = [value for kind, name, value in head.special if kind == FORWARDED and name == b"forwarded"]
+    networks = tuple(trusted)
+    found: str | None = None
+    if listed:
+        found = _outermost(b",".join(listed).split(b","), peer, networks)
+    if elements:
+        other = _outermost(_nodes(b",".join(elements)), peer, networks)
+        if found is not None and other != found:
+            return str(peer)
+        found = other
+    return found if found is not None else str(peer)
+
+
+def _outermost(chain: list[bytes], peer: Address, trusted: tuple[IPv4Network | IPv6Network, ...]) -> str:
+    last = peer
+    for entry in reversed(chain[-HOPS:]):
+        address = _parsed(entry)
+        if address is None:  # whoever wrote this is the last that is known
+            break
+        last = address
+        if not any(address in network for network in trusted):
+            break
+    return str(last)
+
+
+def _parsed(entry: bytes) -> Address | None:
+    """An address with or without a port and brackets; None for anything else."""
+    try:
+        text = entry.strip(b' \t"').decode("ascii")
+        if text.startswith("["):
+            text, bracket, port = text[1:].partition("]")
+            if not bracket or not _PORT.fullmatch(port):
+                return None
+        elif text.count(":") == 1:
+            text, _, _ = text.partition(":")
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        return None if address.scope_id is not None else address.ipv4_mapped or address
+    return address
+
+
+def _nodes(value: bytes) -> list[bytes]:
+    """The `for` node of each element of a Forwarded field (RFC 7239 section 4); empty where there is none."""
+    nodes = []
+    for element in _elements(value):
+        node = b""
+        for match in _FORWARDED_PAIR.finditer(element):
+            if match[1].lower() == b"for":
+                node = match[2] if match[2] is not None else match[3]
+        nodes.append(node)
+    return nodes
+
+
+def _elements(value: bytes) -> list[bytes]:
+    """Split at commas outside quotes; a field with an odd quote says nothing."""
+    if value.count(b'"') % 2:
+        return [b""]
+    parts = value.split(b'"')
+    elements = [b""]
+    for at, part in enumerate(parts):
+        if at % 2:
+            elements[-1] += b'"%b"' % part
+        else:
+            first, *others = part.split(b",")
+            elements[-1] += first
+            elements += others
+    return elements
+
+
+def trace_parent(head: RequestHead) -> str:
+    """The trace id of a valid `traceparent`, 32 hexadecimal digits; else empty."""
+    value = head.traceparent
+    if value is None:
+        return ""
+    match = _TRACEPARENT.fullmatch(value)
+    return match[1].decode("ascii") if match is not None else ""
+
+
+# -- back to the caller
+
+
+def response_fields(head: ResponseHead, *, own_cors: bool = False) -> list[bytes]:
+    """The lines of an answer that pass, without framing. `own_cors`: the route answers CORS itself."""
+    if own_cors or not head.access_control:
+        return head.fields
+    return head.fields + [line for line in head.access_control if line.partition(b":")[0].lower() not in head.dropped]

@@ -1,0 +1,253 @@
+"""Accepts connections itself, so that budgets and failed handshakes are seen and recorded.
+
+`create_server(ssl=...)` tells nobody of a refused client certificate and counts nothing. Here each socket
+is accepted from the supervisor's listening socket, held against the budgets, under TLS looked at
+(ClientHello, without consuming it) and only then given to the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+import ssl
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING
+
+from interlock.gateway.connection import Http1Connection
+from interlock.gateway.hello import Incomplete, server_name
+from interlock.gateway.http1 import ReadLimits
+from interlock.gateway.peer import Peer, network_of, unmapped
+from interlock.gateway.tls import Certificates
+from interlock.model import PeerCertificate, Reason
+from interlock.snapshot import ConnectionSpec
+
+if TYPE_CHECKING:
+    from interlock.gateway.pipeline import Pipeline
+
+ACCEPTS = 64  # connections taken from the backlog before others get their turn
+HELLO_BYTES = 16 * 1024
+HELLO_PAUSE = 0.01  # seconds between looks at a ClientHello that comes in pieces
+HANDSHAKE_TIMEOUT = 10.0
+
+
+class Times:
+    """How long, in seconds, a caller may take."""
+
+    __slots__ = ("body", "head", "idle")
+
+    def __init__(self, spec: ConnectionSpec) -> None:
+        self.head = spec.header_timeout_ns / 1e9
+        self.body = spec.body_timeout_ns / 1e9
+        self.idle = spec.idle_timeout_ns / 1e9
+
+
+class Budgets:
+    """Connections and handshakes of one worker, all and per source network."""
+
+    def __init__(self, spec: ConnectionSpec) -> None:
+        self.spec = spec
+        self.connections = 0
+        self.handshakes = 0
+        self._networks: dict[bytes, int] = {}
+        self._shaking: dict[bytes, int] = {}
+
+    def connection(self, network: bytes) -> bool:
+        """Take one; False if the worker or the network has none left."""
+        held = self._networks.get(network, 0)
+        if self.connections >= self.spec.per_worker or held >= self.spec.per_address:
+            return False
+        self.connections += 1
+        self._networks[network] = held + 1
+        return True
+
+    def release(self, network: bytes) -> None:
+        self.connections -= 1
+        _less(self._networks, network)
+
+    def handshake(self, network: bytes) -> bool:
+        """Take one; a single network gets at most a quarter of them."""
+        held = self._shaking.get(network, 0)
+        if self.handshakes >= self.spec.handshakes or held >= max(1, self.spec.handshakes // 4):
+            return False
+        self.handshakes += 1
+        self._shaking[network] = held + 1
+        return True
+
+    def shaken(self, network: bytes) -> None:
+        self.handshakes -= 1
+        _less(self._shaking, network)
+
+
+def _less(counts: dict[bytes, int], network: bytes) -> None:
+    left = counts.get(network, 0) - 1
+    if left > 0:
+        counts[network] = left
+    else:
+        counts.pop(network, None)
+
+
+class Listener:
+    """One listening socket of one worker."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        *,
+        pipeline: Pipeline,
+        budgets: Budgets,
+        limits: ReadLimits,
+        trusted: Callable[[], list[IPv4Network | IPv6Network]],
+        certificates: Certificates | None,
+    ) -> None:
+        self.loop = loop
+        self.now = loop.time
+        self.pipeline = pipeline
+        self.budgets = budgets
+        self.limits = limits
+        self.times = Times(budgets.spec)
+        self.certificates = certificates
+        self.draining = False
+        self.connections: set[Http1Connection] = set()
+        self._socket = sock
+        self._trusted = trusted
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        self._socket.setblocking(False)
+        self.loop.add_reader(self._socket.fileno(), self._accept)
+
+    def drain(self) -> None:
+        """Take no new connection; the kernel's queue stays with the socket, which the supervisor keeps."""
+        self.draining = True
+        self.loop.remove_reader(self._socket.fileno())
+        for connection in list(self.connections):
+            connection.drain()
+
+    def abort(self) -> None:
+        for connection in list(self.connections):
+            connection.reset()
+
+    def sweep(self, now: float) -> None:
+        for connection in list(self.connections):
+            connection.sweep(now)
+
+    # -- a connection's life, as it tells
+
+    def opened(self, connection: Http1Connection, peer: Peer) -> None:
+        peer.opened = True
+        self.connections.add(connection)
+
+    def closed(self, connection: Http1Connection, peer: Peer) -> None:
+        self.connections.discard(connection)
+        self.budgets.release(peer.network)
+
+    # -- accepting
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS):
+            try:
+                sock, where = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # out of descriptors: the rest waits in the kernel's queue
+                return
+            ip = unmapped(where[0])
+            network = network_of(ip)
+            if not self.budgets.connection(network):
+                self.pipeline.refuse_connection(str(ip), Reason.TOO_MANY_CONNECTIONS, "")
+                sock.close()
+                continue
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            serve = self._serve_tls if self.certificates else self._serve
+            task = self.loop.create_task(serve(sock, where[0], network))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _is_trusted(self, address: str) -> bool:
+        ip = unmapped(address)
+        return any(ip in network for network in self._trusted())
+
+    async def _serve(self, sock: socket.socket, address: str, network: bytes) -> None:
+        peer = Peer(address, trusted=self._is_trusted(address))
+        try:
+            await self.loop.connect_accepted_socket(lambda: Http1Connection(self, peer), sock)
+        except OSError:
+            sock.close()
+            if not peer.opened:
+                self.budgets.release(network)
+
+    async def _serve_tls(self, sock: socket.socket, address: str, network: bytes) -> None:
+        certificates = self.certificates
+        assert certificates is not None
+        peer = Peer(address, scheme="https", trusted=self._is_trusted(address))
+        if not self.budgets.handshake(network):
+            sock.close()
+            self.budgets.release(network)
+            self.pipeline.refuse_connection(peer.address, Reason.TOO_MANY_CONNECTIONS, "handshakes in progress")
+            return
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+                peer.server_name = await self._server_name(sock)
+                peer.shown(certificates.entry)
+                await self.loop.connect_accepted_socket(lambda: TlsConnection(self, peer), sock, ssl=certificates.base)
+        except (OSError, ssl.SSLError, TimeoutError) as problem:
+            reason, note = _handshake_failure(problem)
+            self.pipeline.refuse_connection(peer.address, reason, note, peer.server_name)
+            sock.close()
+            if not peer.opened:  # else `closed` gives it back
+                self.budgets.release(network)
+        finally:
+            self.budgets.shaken(network)
+
+    async def _server_name(self, sock: socket.socket) -> str:
+        """Wait for the ClientHello and look at it; it stays in the socket for OpenSSL."""
+        readable: asyncio.Future[None] = self.loop.create_future()
+
+        def ready() -> None:
+            if not readable.done():
+                readable.set_result(None)
+
+        self.loop.add_reader(sock.fileno(), ready)
+        try:
+            await readable
+        finally:
+            self.loop.remove_reader(sock.fileno())
+        while True:
+            data = sock.recv(HELLO_BYTES, socket.MSG_PEEK)
+            if not data:
+                raise ConnectionResetError("closed before the ClientHello")
+            try:
+                return server_name(data)
+            except Incomplete:
+                if len(data) >= HELLO_BYTES:
+                    return ""
+                await asyncio.sleep(HELLO_PAUSE)
+
+
+class TlsConnection(Http1Connection):
+    """A connection whose peer is completed by the handshake."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        tls = transport.get_extra_info("ssl_object")
+        der = tls.getpeercert(binary_form=True)
+        if der:
+            self._peer.certificate = PeerCertificate(der, hashlib.sha256(der).digest())
+            self._peer.resumed = bool(tls.session_reused)
+        super().connection_made(transport)
+
+
+def _handshake_failure(problem: BaseException) -> tuple[Reason, str]:
+    if isinstance(problem, TimeoutError):
+        return Reason.TLS_TIMEOUT, ""
+    if isinstance(problem, ssl.SSLCertVerificationError):
+        return Reason.TLS_CERTIFICATE, problem.verify_message
+    if isinstance(problem, ssl.SSLError):
+        reason = problem.reason or type(problem).__name__
+        return (Reason.TLS_CERTIFICATE if "CERT" in reason else Reason.TLS_HANDSHAKE), reason
+    return Reason.TLS_HANDSHAKE, type(problem).__name__

@@ -1,0 +1,260 @@
+"""The life of a call, in one function: `Pipeline.handle`.
+
+Its steps are values and plain function calls: nothing is awaited unless a call must wait, and then it
+waits by a callback. A refusal is a value with a reason; the caller sees little of it, the record all.
+It knows no protocol: what it says to the caller it says to a `Stream`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from interlock.gateway.call import Call, Stream
+from interlock.gateway.cors import preflight_headers, response_headers
+from interlock.gateway.fields import client_address, forwarded_head, trace_parent
+from interlock.gateway.floods import Floods
+from interlock.gateway.http1 import RequestHead
+from interlock.gateway.peer import Peer, network_of, unmapped
+from interlock.gateway.problems import problem
+from interlock.gateway.route import Matched
+from interlock.model import ANONYMOUS, Identity, Pending, Reason, Refusal
+from interlock.policy import CallFacts
+
+if TYPE_CHECKING:
+    from interlock.gateway.assertion import Assertions
+    from interlock.gateway.calls import CallRecorder
+    from interlock.gateway.failures import Failures
+    from interlock.gateway.meter import Meter
+    from interlock.gateway.state import WorkerState
+
+MATCHES = 8192  # (method, host, target) remembered
+
+
+NO_HEAD = RequestHead("", b"", False, [])
+
+
+class Pipeline:
+    """One worker's enforcement point."""
+
+    def __init__(
+        self,
+        *,
+        state: WorkerState,
+        calls: CallRecorder,
+        assertions: Assertions,
+        failures: Failures,
+        meter: Meter,
+        wall: Callable[[], int],
+        monotonic: Callable[[], int],
+    ) -> None:
+        self._state = state
+        self._calls = calls
+        self._assertions = assertions
+        self._failures = failures
+        self._meter = meter
+        self._floods = Floods()
+        self._wall = wall
+        self.monotonic = monotonic
+        self._matches: dict[tuple[str, bytes, bytes], Matched] = {}
+        self._matched_by: object = None  # the snapshot `_matches` was made from
+        self._random = random.Random()  # noqa: S311 - makes trace ids, which are no secret
+        self.draining = False
+
+    def handle(self, call: Call) -> None:
+        """Admit, authenticate, authorize, limit, record; `Call.forward` follows once it is recorded."""
+        head = call.head
+        peer = call.peer
+        state = self._state
+        now = self._wall()
+
+        # 0. Nothing is decided on older state than the node has: what was revoked is known first.
+        if state.directory.behind:
+            state.catch_up()
+
+        # 1. Admit.
+        if state.stale:
+            return self.refuse(call, Refusal(Reason.SNAPSHOT_STALE))
+        if peer.trusted:
+            call.source = client_address(head, peer.ip, state.trusted_proxies)
+        call.trace = trace_parent(head) or f"{self._random.getrandbits(128):032x}"
+        matched = self._match(head, peer)
+        if isinstance(matched, Refusal):
+            return self.refuse(call, matched)
+        route = call.route = matched.route
+        call.target = matched.target
+        call.params = matched.params
+        if matched.preflight:
+            return self._preflight(call)
+        if head.content_length > route.body_limit:
+            return self.refuse(call, Refusal(Reason.BODY_TOO_LARGE))
+
+        # 2. Authenticate.
+        identity = self._authenticate(call, now)
+        if isinstance(identity, Refusal):
+            return self.refuse(call, self._failures.judge(identity, peer.network, now))
+        if isinstance(identity, Pending):
+            return identity.wait(lambda: self._again(call))
+        call.identity = identity
+
+        # 3. Authorize.
+        refusal = route.allow(identity, self._facts(call, now) if route.conditional else None)
+        if refusal is not None:
+            return self.refuse(call, refusal)
+
+        # 4. Limit.
+        if route.limit is not None:
+            verdict = route.limit(identity, self._network(call), now)
+            if verdict.refusal is not None:
+                return self.refuse(call, verdict.refusal)
+            call.answer_fields += verdict.fields
+        if route.cors is not None and head.origin is not None:
+            call.answer_fields += response_headers(route.cors, head.origin)
+
+        # 5. Say it in our own words: what goes on is written anew, with who calls.
+        call.wire_bytes = forwarded_head(call, self._assertions.line(identity, route.service, now))
+
+        # 6. Record the intent. What follows, forwarding to outcome, is in `Call`.
+        self._calls.intent(call)
+        return None
+
+    # -- refusing and ending
+
+    def refuse(self, call: Call, refusal: Refusal) -> None:
+        """Put the refusal on the record, then answer it."""
+        anonymous = call.identity is ANONYMOUS
+        own = self._own_record(call.source if anonymous else call.identity.text, refusal.reason, anonymous)
+        if own:
+            duration = self.monotonic() - call.started
+            self._calls.refused(call, refusal, lambda: self.answer_refusal(call, refusal), duration)
+        else:
+            self.answer_refusal(call, refusal)
+
+    def malformed(self, stream: Stream, peer: Peer, refusal: Refusal) -> None:
+        """What arrived was no request: there is no call, but there is a record and an answer."""
+        self.refuse(Call(self, stream, peer, NO_HEAD, self.monotonic()), refusal)
+
+    def refuse_connection(self, address: str, reason: Reason, note: str, server_name: str = "") -> None:
+        """A connection that never carried a call: recorded, counted in a flood, not answered."""
+        if reason is Reason.TOO_MANY_CONNECTIONS:
+            self._meter.connection_refused()
+        if self._own_record(address, reason, True):
+            self._calls.refused_connection(address, Refusal(reason, (), note), server_name)
+
+    def _own_record(self, source: str, reason: Reason, anonymous: bool) -> bool:
+        own = self._floods.own_record(source, reason, self._wall(), tight=anonymous and self._calls.tight)
+        self._meter.refused(reason, not own)
+        return own
+
+    def answer_refusal(self, call: Call, refusal: Refusal) -> None:
+        """The problem document: a title and a reference, no inner detail (RFC 9457)."""
+        fields, body = problem(refusal, call.reference)
+        route = call.route
+        if route is not None and route.cors is not None and call.head.origin is not None:
+            fields = [*fields, *response_headers(route.cors, call.head.origin)]
+        call.bytes_out = len(body)
+        call.stream.send_whole(refusal.reason.status, fields, body)
+
+    def outcome(self, call: Call, status: int, reason: Reason | None, note: str) -> None:
+        """A call whose intent is on the record has ended."""
+        duration = self.monotonic() - call.started
+        self._meter.ended(status, reason, duration, call.bytes_in, call.bytes_out)
+        self._calls.outcome(call, status, reason, note, duration)
+
+    def recheck(self, call: Call) -> None:
+        """A long call, each minute: say that it goes on, and ask again whether it may."""
+        now = self._wall()
+        state = self._state
+        if state.directory.behind:
+            state.catch_up()
+        self._calls.progress(call, self.monotonic() - call.started)
+        route = call.route
+        assert route is not None
+        identity = self._authenticate(call, now)
+        if isinstance(identity, Identity):
+            refusal = route.allow(identity, self._facts(call, now) if route.conditional else None)
+        else:
+            refusal = identity if isinstance(identity, Refusal) else None
+        if refusal is not None:
+            call.abort(refusal.reason, "no longer holds")
+
+    def sweep(self) -> None:
+        """Once a second: write what floods were counted."""
+        now = self._wall()
+        for source, flood in self._floods.sweep():
+            self._calls.refusals(source, flood.count, flood.reasons, flood.since, now)
+        self._failures.sweep(now)
+
+    # -- parts of the steps
+
+    def _again(self, call: Call) -> None:
+        """A layer that had to wait may now know; the steps are taken from the start, on present state."""
+        if not call.ended:
+            self.handle(call)
+
+    def _authenticate(self, call: Call, now: int) -> Identity | Refusal | Pending:
+        """What the route makes of what was presented; a kind presented twice is refused."""
+        route = call.route
+        head = call.head
+        assert route is not None
+        if route.authenticate is None:
+            return ANONYMOUS
+        if head.authorization_count > 1 or head.api_key_count > 1:
+            return Refusal(Reason.CREDENTIAL_DUPLICATE)
+        peer = call.peer
+        if peer.resumed and route.vouched is not None and not route.vouched(peer.fingerprint):
+            call.stream.end_after()
+            return Refusal(Reason.CERTIFICATE_UNVERIFIED, (), "a resumed session whose certificate was not verified")
+        bearer = bearer_token(head.authorization) if head.authorization is not None else None
+        return route.authenticate(bearer, head.api_key, peer.certificate, call.source, now)
+
+    def _preflight(self, call: Call) -> None:
+        """A browser asks before it calls (Fetch standard, CORS preflight): on the record like any other call."""
+        assert call.route is not None
+        assert call.route.cors is not None
+        call.own_answer = (204, preflight_headers(call.route.cors, call.head))
+        self._calls.intent(call)
+
+    def _match(self, head: RequestHead, peer: Peer) -> Matched | Refusal:
+        live = self._state.live
+        if self._matched_by is not live:
+            self._matches = {}
+            self._matched_by = live
+        if head.method == "OPTIONS":  # depends on more than the key
+            found = live.match(head)
+        else:
+            key = (head.method, head.host, head.target)
+            cached = self._matches.get(key)
+            if cached is not None:
+                found = cached
+            else:
+                found = live.match(head)
+                if not isinstance(found, Refusal):
+                    if len(self._matches) >= MATCHES:
+                        self._matches.clear()
+                    self._matches[key] = found
+        if peer.entry >= 0 and peer.misdirected(head.hostname):
+            return Refusal(Reason.MISDIRECTED)
+        return found
+
+    def _facts(self, call: Call, now: int) -> CallFacts:
+        assert call.target is not None
+        return CallFacts(
+            method=call.method,
+            path=call.target.path,
+            host=call.head.hostname,
+            source=call.source,
+            params=dict(call.params),
+            now_ns=now,
+        )
+
+    def _network(self, call: Call) -> bytes:
+        return call.peer.network if call.source == call.peer.address else network_of(unmapped(call.source))
+
+
+def bearer_token(authorization: bytes) -> bytes | None:
+    """The token of `Authorization: Bearer TOKEN` (RFC 6750 section 2.1); None for another scheme."""
+    if authorization[:7].lower() == b"bearer ":
+        return authorization[7:].strip(b" ")
+    return None

@@ -1,0 +1,317 @@
+"""What a worker knows: the snapshot, compiled on demand, and what was said since.
+
+Everything is reached through one object, `Live`, that is replaced by one assignment; a call that began
+on the old one ends on it. Between snapshots, keys created and credentials revoked arrive through the
+change log, announced by the epoch in the shared page, which is compared before every call is decided.
+
+Nothing here opens fail: a change log that cannot be read makes the worker `stale`, and it refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+
+import msgspec
+
+from interlock.clock import SECOND
+from interlock.errors import SnapshotError
+from interlock.gateway.cors import is_preflight
+from interlock.gateway.http1 import Malformed, RequestHead
+from interlock.gateway.paths import canonicalize
+from interlock.gateway.route import Matched, Route
+from interlock.gateway.router import NotAllowed, Router
+from interlock.gateway.upstream import Pool
+from interlock.identity import ApiKeyVerifier, CertificateVerifier, RoleTable, TokenVerifier, compile_authenticator
+from interlock.limits import compile_limits
+from interlock.model import Reason, Refusal
+from interlock.policy import compile_allow, needs_facts
+from interlock.snapshot import NodePage, NodeSpec, RouteSpec, Snapshot
+from interlock.snapshot.changes import KeyAdded, read_changes
+from interlock.snapshot.counters import CounterTable
+from interlock.snapshot.page import EPOCH, GENERATION
+
+CONTROL_SILENT = 5 * SECOND  # without a heartbeat for this long, control is taken to be gone
+
+
+class Directory:
+    """Keys and revocations: the snapshot's tables under what the change log has added since."""
+
+    def __init__(self, page: NodePage, changes: Path, lookup_key: bytes) -> None:
+        self.lookup_key = lookup_key
+        self.epoch = 0  # changes whenever what is known may have
+        self._offset = 0  # how far the change log was read
+        self._words = page.words
+        self._path = changes
+        self._snapshot: Snapshot | None = None
+        self._keys: dict[bytes, bytes] = {}
+        self._revoked: set[bytes] = set()
+
+    @property
+    def behind(self) -> bool:
+        return bool(self._words[EPOCH] != self._offset)
+
+    def catch_up(self) -> None:
+        """Read what is new in the change log; `SnapshotError` if it cannot be read."""
+        target = self._words[EPOCH]
+        self._apply(self._offset, target, self._keys, self._revoked)
+        self._offset = target
+        self.epoch += 1
+
+    def rebase(self, snapshot: Snapshot) -> None:
+        """Stand on a newer snapshot; what it already holds leaves the overlay."""
+        keys: dict[bytes, bytes] = {}
+        revoked: set[bytes] = set()
+        target = self._words[EPOCH]
+        self._apply(snapshot.changes_offset, target, keys, revoked)
+        self._snapshot, self._keys, self._revoked, self._offset = snapshot, keys, revoked, target
+        self.epoch += 1
+
+    @property
+    def offset(self) -> int:
+        """The epoch of the shared page that is acknowledged."""
+        return self._offset
+
+    def find_key(self, lookup: bytes) -> bytes | None:
+        found = self._keys.get(lookup)
+        if found is None and self._snapshot is not None:
+            found = self._snapshot.table("keys").get(lookup)
+        return found
+
+    def is_revoked(self, handle: bytes) -> bool:
+        if handle in self._revoked:
+            return True
+        return self._snapshot is not None and self._snapshot.table("revoked").get(handle) is not None
+
+    def _apply(self, start: int, end: int, keys: dict[bytes, bytes], revoked: set[bytes]) -> None:
+        for change in read_changes(self._path, start, end):
+            if isinstance(change, KeyAdded):
+                keys[change.hash] = change.value
+            else:
+                revoked.add(change.handle)
+
+
+class Live:
+    """One snapshot in use: finds and compiles the route of a call."""
+
+    def __init__(self, snapshot: Snapshot, router: Router, compiler: Compiler) -> None:
+        self.snapshot = snapshot
+        self.node = snapshot.node
+        self._router = router
+        self._compiler = compiler
+        self._routes: dict[int, Route] = {}
+
+    def match(self, head: RequestHead) -> Matched | Refusal:
+        """The route of a request, on its one canonical path."""
+        try:
+            target = canonicalize(head.target, head.host)
+        except Malformed as problem:
+            return Refusal(problem.reason, (), problem.note)
+        method = head.method
+        found = self._router.match(method, head.hostname, target.segments)
+        if isinstance(found, NotAllowed) or (found is None and method == "OPTIONS"):
+            wanted = is_preflight(head)
+            if wanted is not None:
+                other = self._router.match(wanted, head.hostname, target.segments)
+                if other is not None and not isinstance(other, NotAllowed):
+                    route = self.route(other.route)
+                    if route.cors is not None:
+                        return Matched(route, target, other.params, preflight=True)
+        if isinstance(found, NotAllowed):
+            return Refusal(Reason.METHOD_NOT_ALLOWED, ((b"allow", found.allow),))
+        if found is None:
+            return Refusal(Reason.NO_ROUTE)
+        return Matched(self.route(found.route), target, found.params)
+
+    def route(self, number: int) -> Route:
+        route = self._routes.get(number)
+        if route is None:
+            route = self._routes[number] = self._compiler.route(
+                self.snapshot.route(number), self.snapshot.route_digest(number)
+            )
+        return route
+
+
+class Compiler:
+    """Turns specs into callables for one snapshot; takes over from its predecessor what is unchanged."""
+
+    def __init__(
+        self,
+        node: NodeSpec,
+        before: Compiler | None,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        directory: Directory,
+        counters: CounterTable,
+        refresh: Callable[[str], None],
+    ) -> None:
+        self.node = node
+        self._directory = directory
+        self._counters = counters
+        self._context = _context(node)
+        same = before is not None and before._context == self._context
+        self._compiled: dict[bytes, Route] = before._compiled if before is not None and same else {}
+        if before is None:
+            self.roles = RoleTable(node.roles)
+            self.tokens = TokenVerifier(node.issuers, self.roles, directory, refresh)
+            self.keys = ApiKeyVerifier(directory, self.roles)
+            self.certificates = CertificateVerifier(node.trust, self.roles, directory)
+        else:
+            self.roles = before.roles if before.node.roles == node.roles else RoleTable(node.roles)
+            self.tokens, self.keys, self.certificates = before.tokens, before.keys, before.certificates
+            self.tokens.configure(node.issuers, self.roles)
+            self.keys.configure(self.roles)
+            self.certificates.configure(node.trust, self.roles)
+        self.pools: dict[str, Pool] = {}
+        for name, service in node.services.items():
+            known = before.pools.get(name) if before is not None else None
+            self.pools[name] = known if known is not None and known.spec == service else Pool(service, loop)
+
+    def retire(self, after: Compiler) -> None:
+        """Close the pools that the next compiler did not take over."""
+        for name, pool in self.pools.items():
+            if after.pools.get(name) is not pool:
+                pool.close()
+
+    def route(self, spec: RouteSpec, digest: bytes) -> Route:
+        """The compiled route; the same object as before if nothing it was made from has changed."""
+        route = self._compiled.get(digest)
+        if route is None:
+            route = self._compiled[digest] = self._compile(spec)
+        return route
+
+    def _compile(self, spec: RouteSpec) -> Route:
+        service = self.node.services[spec.service]
+        zone = self.node.zones[service.zone] if service.zone else None
+        authenticate = None
+        if spec.authenticate:
+            authenticate = compile_authenticator(
+                spec.authenticate,
+                jwt=self.tokens,
+                keys=self.keys,
+                certificates=self.certificates,
+                trust=spec.trust,
+            )
+        return Route(
+            spec,
+            service,
+            pool=self.pools[spec.service],
+            authenticate=authenticate,
+            vouched=self._vouched(spec),
+            allow=compile_allow(spec, zone),
+            conditional=needs_facts(spec, zone),
+            limit=compile_limits(spec.limits, self._counters, spec.id) if spec.limits else None,
+        )
+
+    def _vouched(self, spec: RouteSpec) -> Callable[[bytes], bool] | None:
+        """For routes that ask for certificates: whether this worker verified a leaf against the route's bundle."""
+        if not any("mtls" in alternative for alternative in spec.authenticate):
+            return None
+        known, trust = self.certificates.is_known, spec.trust
+        return lambda fingerprint: known(fingerprint, trust)
+
+
+def _context(node: NodeSpec) -> bytes:
+    """What a compiled route depends on besides its own spec."""
+    return msgspec.json.encode([node.services, node.trust, node.zones, node.roles, _without_keys(node)])
+
+
+def _without_keys(node: NodeSpec) -> list[object]:
+    return [msgspec.structs.replace(issuer, jwks="", jwks_ns=0) for issuer in node.issuers]
+
+
+class WorkerState:
+    """The worker's present `Live`, and how it comes to be replaced."""
+
+    def __init__(
+        self,
+        run: Path,
+        page: NodePage,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        lookup_key: bytes,
+        counters: CounterTable,
+        refresh: Callable[[str], None],
+    ) -> None:
+        self._path = run / "snapshot"
+        self._page = page
+        self._loop = loop
+        self._counters = counters
+        self._refresh = refresh
+        self.directory = Directory(page, run / "changes.log", lookup_key)
+        self.generation = -1
+        self.damaged = False  # the change log cannot be read
+        self.outdated = False  # control has been gone for longer than `max_stale`
+        self.trusted_proxies: list[IPv4Network | IPv6Network] = []
+        self._compiler: Compiler | None = None
+        self._loading = False
+        self._seen_control = 0  # monotonic ns
+        generation = page.words[GENERATION]
+        self._swap(*self._load(), generation)
+
+    live: Live
+
+    @property
+    def stale(self) -> bool:
+        """Nothing may be decided on what this worker knows."""
+        return self.damaged or self.outdated
+
+    def catch_up(self) -> None:
+        """Apply what was revoked or added; called before a call is decided on older state."""
+        try:
+            self.directory.catch_up()
+            self.damaged = False
+        except SnapshotError:
+            self.damaged = True
+
+    async def follow(self) -> None:
+        """Take over a newer snapshot, read and built in a thread; the loop goes on meanwhile."""
+        if self._loading:
+            return
+        self._loading = True
+        try:
+            while self._page.words[GENERATION] != self.generation:
+                generation = self._page.words[GENERATION]
+                snapshot, router = await self._loop.run_in_executor(None, self._load)
+                self._swap(snapshot, router, generation)
+        finally:
+            self._loading = False
+
+    def watch_control(self, heartbeat: int, now: int) -> None:
+        """Once a second, monotonic ns: how long has nobody been there to replace the snapshot?"""
+        if now - heartbeat < CONTROL_SILENT or self._seen_control == 0:
+            self._seen_control = now
+        self.outdated = now - self._seen_control > self.live.node.max_stale_ns
+
+    def sweep(self, now: float) -> None:
+        if self._compiler is not None:
+            for pool in self._compiler.pools.values():
+                pool.sweep(now)
+
+    def _load(self) -> tuple[Snapshot, Router]:
+        snapshot = Snapshot.open(self._path)
+        return snapshot, Router.build(snapshot.patterns())
+
+    def _swap(self, snapshot: Snapshot, router: Router, generation: int) -> None:
+        compiler = Compiler(
+            snapshot.node,
+            self._compiler,
+            loop=self._loop,
+            directory=self.directory,
+            counters=self._counters,
+            refresh=self._refresh,
+        )
+        self.directory.rebase(snapshot)
+        self.live = Live(snapshot, router, compiler)
+        self.trusted_proxies = [ip_network(network) for network in snapshot.node.trusted_proxies]
+        self.generation = generation
+        if self._compiler is not None:
+            self._compiler.retire(compiler)
+        self._compiler = compiler
+
+    @property
+    def tokens(self) -> TokenVerifier:
+        assert self._compiler is not None
+        return self._compiler.tokens

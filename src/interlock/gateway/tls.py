@@ -1,0 +1,58 @@
+"""TLS of a listener: one base context, one more per further certificate, chosen by SNI.
+
+A context set in the SNI callback carries its certificate but not its `verify_mode`, so the base context
+asks for client certificates (`CERT_OPTIONAL`, against the union of all trust bundles) and each route
+verifies the leaf again against its own. Contexts are made in the worker that uses them: a session can be
+resumed only where its certificate was verified. They are remade daily, so ticket keys rotate.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+
+from interlock.snapshot import CertificateSpec, ListenerSpec
+
+
+class Certificates:
+    """The contexts of one listener and which host belongs to which."""
+
+    def __init__(self, spec: ListenerSpec, bundles: Sequence[str]) -> None:
+        self._specs = spec.certificates
+        self._exact: dict[str, int] = {}
+        self._suffix: dict[str, int] = {}
+        for index, certificate in enumerate(spec.certificates):
+            for host in certificate.hosts:
+                if host.startswith("*."):
+                    self._suffix[host[1:].lower()] = index
+                else:
+                    self._exact[host.lower()] = index
+        self._contexts = [self._context(certificate, spec, bundles) for certificate in spec.certificates]
+        self.base = self._contexts[0]
+        if len(self._contexts) > 1:
+            self.base.sni_callback = self._choose
+
+    def entry(self, host: str) -> int:
+        """Which certificate entry a host belongs to; the first is for all that are not named."""
+        found = self._exact.get(host)
+        if found is None and self._suffix:
+            found = self._suffix.get(host[host.find(".") :]) if "." in host else None
+        return found or 0
+
+    def _choose(self, connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
+        index = self.entry((name or "").lower())
+        if index:
+            connection.context = self._contexts[index]
+
+    @staticmethod
+    def _context(certificate: CertificateSpec, spec: ListenerSpec, bundles: Sequence[str]) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+        context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
+        context.set_alpn_protocols(["http/1.1"])
+        context.load_cert_chain(certificate.certificate, certificate.key)
+        if spec.ask_client and bundles:
+            context.verify_mode = ssl.CERT_OPTIONAL
+            context.load_verify_locations(cadata="\n".join(bundles))
+        return context

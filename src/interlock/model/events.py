@@ -1,0 +1,41 @@
+"""What the record can hold: one enumeration, `subject:action`, each with its stable number on disk."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Event(Enum):
+    """`code` is the byte in a frame's clear header; `name_` is the text form. Numbers are never reused."""
+
+    CALL_INTENT = 1, "call:intent"
+    CALL_OUTCOME = 2, "call:outcome"
+    CALL_REFUSED = 3, "call:refused"
+    CALL_REFUSALS = 4, "call:refusals"  # a flood, counted
+    CALL_PROGRESS = 5, "call:progress"
+    TLS_REFUSED = 10, "tls:refused"
+    NODE_START = 20, "node:start"
+    NODE_STOP = 21, "node:stop"
+    PROCESS_EXIT = 22, "process:exit"
+    CONFIG_LOAD = 23, "config:load"
+    CONFIG_REFUSED = 24, "config:refused"
+    RECORD_GAP_POSSIBLE = 30, "record:gap-possible"
+    RECORD_GAP_ACKNOWLEDGED = 31, "record:gap-acknowledged"
+    RECORD_ALTERED = 32, "record:altered"
+    RECORD_DAMAGED = 33, "record:damaged"
+    RECORD_READ = 34, "record:read"
+    SEGMENT_END = 35, "segment:end"
+    KEY_CREATE = 40, "key:create"
+    KEY_ROTATE = 41, "key:rotate"
+    KEY_REVOKE = 42, "key:revoke"
+    CERTIFICATE_ISSUE = 50, "certificate:issue"
+
+    def __init__(self, code: int, text: str) -> None:
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+BY_CODE: dict[int, Event] = {event.code: event for event in Event}

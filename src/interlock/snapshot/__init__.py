@@ -1,0 +1,58 @@
+"""What workers hold: the snapshot file, the shared page, the change log, counters and metrics."""
+
+from interlock.snapshot.announce import Killed, announce, await_generation, wake, worker_socket
+from interlock.snapshot.changes import Change, ChangeLog, KeyAdded, Revoked, read_changes
+from interlock.snapshot.counters import CounterTable
+from interlock.snapshot.exposition import exposition
+from interlock.snapshot.file import Snapshot, write_snapshot
+from interlock.snapshot.metrics import Counter, MetricsPage
+from interlock.snapshot.page import NodePage, Process
+from interlock.snapshot.spec import (
+    CertificateSpec,
+    ConnectionSpec,
+    CorsSpec,
+    IssuerSpec,
+    LimitSpec,
+    ListenerSpec,
+    NodeSpec,
+    PatternSpec,
+    RouteSpec,
+    ServiceSpec,
+    TrustSpec,
+    ZoneSpec,
+)
+from interlock.snapshot.table import Table
+
+__all__ = [
+    "CertificateSpec",
+    "Change",
+    "ChangeLog",
+    "ConnectionSpec",
+    "CorsSpec",
+    "Counter",
+    "CounterTable",
+    "IssuerSpec",
+    "KeyAdded",
+    "Killed",
+    "LimitSpec",
+    "ListenerSpec",
+    "MetricsPage",
+    "NodePage",
+    "NodeSpec",
+    "PatternSpec",
+    "Process",
+    "Revoked",
+    "RouteSpec",
+    "ServiceSpec",
+    "Snapshot",
+    "Table",
+    "TrustSpec",
+    "ZoneSpec",
+    "announce",
+    "await_generation",
+    "exposition",
+    "read_changes",
+    "wake",
+    "worker_socket",
+    "write_snapshot",
+]

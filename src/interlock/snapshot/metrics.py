@@ -1,0 +1,147 @@
+"""Metrics: plain integers in shared memory, one row per process, summed by whoever shows them.
+
+A row has one writer, the process in that slot, so `row[CALLS] += 1` needs no lock. Rows outlive their
+process: a counter goes on where its predecessor left off. Words are added at the end, never moved.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from bisect import bisect_left
+from enum import IntEnum
+from pathlib import Path
+
+from interlock.errors import SnapshotError
+from interlock.model.reason import CODES
+
+MAGIC = int.from_bytes(b"ILKMETR1", "little")
+_HEADER = 8
+_WIDTH = 256  # words in a row
+
+# Upper bounds of the duration buckets, in microseconds; one more bucket holds the rest.
+DURATIONS_US: tuple[int, ...] = (
+    *(250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000),
+    *(1_000_000, 2_500_000, 5_000_000, 10_000_000, 30_000_000),
+)
+
+
+class Counter(IntEnum):
+    """Words of a row. Bind one to a local name on a hot path; a member is an index as it is."""
+
+    CALLS = 0  # calls that ended, refused ones included
+    STATUS_1XX = 1
+    STATUS_2XX = 2
+    STATUS_3XX = 3
+    STATUS_4XX = 4
+    STATUS_5XX = 5
+    BYTES_IN = 6
+    BYTES_OUT = 7
+    DURATION_NS = 8  # sum
+    CONNECTIONS = 9
+    CONNECTIONS_REFUSED = 10
+    HANDSHAKES = 11
+    HANDSHAKES_FAILED = 12
+    UPSTREAM_CONNECTIONS = 13
+    UPSTREAM_FAILURES = 14
+    UPSTREAM_RETRIES = 15
+    RECORD_FRAMES = 16
+    RECORD_BYTES = 17
+    RECORD_FLUSHES = 18
+    RECORD_SYNCS = 19
+    RECORD_FAILURES = 20
+    RECORD_SEALED = 21
+    REFUSALS_COUNTED = 22  # refusals that were counted instead of written one by one
+    TOKENS_VERIFIED = 23
+    TOKENS_CACHED = 24
+    LIMIT_UNAVAILABLE = 25
+    SNAPSHOTS = 26
+    LOOP_STALLS = 27  # turns of the event loop over 20 ms
+    # Gauges: what is so now. Set to nothing when a new process takes the row.
+    OPEN_CONNECTIONS = 40
+    OPEN_HANDSHAKES = 41
+    OPEN_CALLS = 42
+    OPEN_UPSTREAM = 43
+
+
+GAUGES = tuple(counter for counter in Counter if counter >= Counter.OPEN_CONNECTIONS)
+DURATION_BUCKETS = 48  # first word of the histogram
+REFUSED = 80  # first word of the refusals, one per reason in the order of `CODES`
+REFUSED_WORD = {reason: REFUSED + number for number, reason in enumerate(CODES)}
+assert DURATION_BUCKETS + len(DURATIONS_US) < REFUSED
+assert REFUSED + len(CODES) <= _WIDTH
+
+
+def duration_word(duration_ns: int) -> int:
+    """The histogram's word for a duration."""
+    return DURATION_BUCKETS + bisect_left(DURATIONS_US, duration_ns // 1000)
+
+
+class MetricsPage:
+    """All rows of the node."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._memory = memory
+        self._words = memoryview(memory).cast("Q")
+        self.rows: int = self._words[1]
+
+    @classmethod
+    def create(cls, path: Path, rows: int) -> MetricsPage:
+        """A fresh page with one row per process slot."""
+        size = (_HEADER + rows * _WIDTH) * 8
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, size)
+            memory = mmap.mmap(fd, size)
+        finally:
+            os.close(fd)
+        with memoryview(memory).cast("Q") as words:
+            words[0] = MAGIC
+            words[1] = rows
+        os.rename(aside, path)
+        return cls(memory)
+
+    @classmethod
+    def open(cls, path: Path) -> MetricsPage:
+        """Map the page of a running node."""
+        try:
+            with open(path, "r+b") as file:
+                memory = mmap.mmap(file.fileno(), 0)
+        except (OSError, ValueError) as error:
+            raise SnapshotError(f"{path}: {error}") from error
+        if len(memory) < _HEADER * 8:
+            raise SnapshotError(f"{path}: not a metrics page")
+        with memoryview(memory).cast("Q") as words:
+            known = words[0] == MAGIC and len(memory) == (_HEADER + words[1] * _WIDTH) * 8
+        if not known:
+            memory.close()
+            raise SnapshotError(f"{path}: not a metrics page of this version")
+        return cls(memory)
+
+    def row(self, slot: int) -> memoryview:
+        """A process's row, to be written by that process only."""
+        if not 0 <= slot < self.rows:
+            raise IndexError(f"the metrics page has {self.rows} rows, not a row {slot}")
+        start = _HEADER + slot * _WIDTH
+        return self._words[start : start + _WIDTH]
+
+    def take_row(self, slot: int) -> memoryview:
+        """A row for a process that begins: counters go on, gauges start at nothing."""
+        row = self.row(slot)
+        for gauge in GAUGES:
+            row[gauge] = 0
+        return row
+
+    def sum_rows(self) -> list[int]:
+        """Every word, summed over all rows."""
+        total = [0] * _WIDTH
+        for slot in range(self.rows):
+            with self.row(slot) as row:
+                total = [a + b for a, b in zip(total, row.tolist(), strict=True)]
+        return total
+
+    def close(self) -> None:
+        """Rows that were handed out MUST be released before."""
+        self._words.release()
+        self._memory.close()
