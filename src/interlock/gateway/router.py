@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from interlock.snapshot import PatternSpec
 
@@ -113,20 +112,19 @@ class Router:
             mask = 0
             literals = []
             params = []
-            segments = pattern.segments if pattern.segments != [""] else []
-            for at, segment in enumerate(segments):
+            for at, segment in enumerate(pattern.segments):
                 if segment[:1] == "{":
                     params.append(segment[1:-1])
                 else:
                     mask |= 1 << at
-                    literals.append(unquote(segment) if "%" in segment else segment)
+                    literals.append(segment)
             allowed = None
             if pattern.methods is not None:
                 key = tuple(pattern.methods)
                 allowed = methods.get(key) or methods.setdefault(key, frozenset(key))
             named = tuple(params)
             entry = (allowed, route, names.setdefault(named, named))
-            table = router._host(pattern.host).shape(len(segments), mask, pattern.prefix).table
+            table = router._host(pattern.host).shape(len(pattern.segments), mask, pattern.prefix).table
             where = literals[0] if len(literals) == 1 else tuple(literals)
             known = table.setdefault(where, entry)
             if known is not entry:

@@ -22,6 +22,11 @@ _HEX = re.compile(rb"[0-9a-fA-F]{64}")
 class Secret(Protocol):
     """A reference to a secret, as the configuration file holds it."""
 
+    @property
+    def path(self) -> Path | None:
+        """The file, if it is one: it must be readable by nobody else."""
+        ...
+
     def resolve(self) -> bytes: ...
 
 
@@ -31,7 +36,7 @@ def load_kek(secret: Secret | None, folder: Path) -> bytes:
     A KEK is 32 raw bytes, or their hexadecimal or base64 form. `KeyMaterialError` otherwise.
     """
     if secret is not None:
-        return parse_kek(secret.resolve(), "keys.kek")
+        return parse_kek(secret.resolve() if secret.path is None else read_private(secret.path), "keys.kek")
     path = folder / "kek"
     if not path.exists():
         ensure_folder(folder)

@@ -21,6 +21,7 @@ Fed = tuple[list[bytes], bytes, bool]
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_NEVER_TRAILERS = frozenset((b"content-length", b"transfer-encoding", b"host"))  # RFC 9110 section 6.5.1
 
 
 class BodyDecoder(Protocol):
@@ -170,6 +171,8 @@ class ChunkedBody:
         name, colon, value = line.partition(b":")
         if not colon or not TOKEN.fullmatch(name) or not _TRAILER_VALUE.fullmatch(value):
             raise Malformed(Reason.MALFORMED_BODY, "trailer field")
+        if name.lower() in _NEVER_TRAILERS:
+            raise Malformed(Reason.MALFORMED_BODY, "framing in a trailer")
         self._trailer_size += len(line) + 2
         self._trailer_count += 1
         if self._trailer_size > self._limits.trailer_size or self._trailer_count > self._limits.trailer_count:

@@ -100,7 +100,7 @@ class RequestHead:
         self.plain: list[bytes] = []
         self.special: list[tuple[int, bytes, bytes]] = []  # (class, lower-case name, value) of all others
         self.host = b""  # as given, in lower case
-        self.hostname = ""  # without the port and the root's dot; IPv6 in brackets
+        self.hostname = ""  # without the port and the root's dot; IPv6 in brackets and its shortest form
         self.content_length = -1
         self.chunked = False
         self.has_body = False
@@ -381,8 +381,11 @@ def _host(value: bytes) -> tuple[bytes, str]:
     if match is None or (match[3] is not None and not 0 < int(match[3]) < 65536):
         raise Malformed(Reason.HOST_INVALID, "not host[:port]")
     name = (match[1] or match[2]).lower().decode("ascii")
-    if name[0] == "[" and not _is_ipv6(name[1:-1]):
-        raise Malformed(Reason.HOST_INVALID, "not an IPv6 address")
+    if name[0] == "[":
+        try:
+            name = f"[{IPv6Address(name[1:-1])}]"
+        except ValueError:
+            raise Malformed(Reason.HOST_INVALID, "not an IPv6 address") from None
     if ".." in name:
         raise Malformed(Reason.HOST_INVALID, "empty label")
     found = value.lower(), name
@@ -390,14 +393,6 @@ def _host(value: bytes) -> tuple[bytes, str]:
         _HOSTS.clear()
     _HOSTS[value] = found
     return found
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        IPv6Address(text)
-    except ValueError:
-        return False
-    return True
 
 
 # -- framing fields

@@ -58,8 +58,9 @@ class _Reader:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> None:
-        """Store what arrived."""
-        self._buffer = self._buffer + data if self._buffer else data
+        """Store what arrived; after `Malformed`, forget it."""
+        if self._problem is None:
+            self._buffer = self._buffer + data if self._buffer else data
 
     def feed_eof(self) -> None:
         """The peer has ended its side; `next` will tell whether it may."""

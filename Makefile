@@ -1,0 +1,73 @@
+# Everything a developer needs. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+MINUTES ?= 10
+SEED ?= 20240607
+PYTEST ?=
+BENCH ?=
+
+# The first Python that is new enough; say PYTHON=/path/to/python to choose.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+  command -v $$p >/dev/null 2>&1 && $$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+  && { echo $$p; break; }; done)
+
+.PHONY: help install run test lint format bench soak clean counterparts
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv and install Interlock with its developer tools
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found. Try: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@test -x $(PY) || { echo "making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing Interlock into $(VENV) (once; a minute or two)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+run: $(STAMP) ## start the quickstart: a real upstream with Interlock before it
+	@exec $(PY) examples/quickstart/run.py
+
+test: $(STAMP) counterparts ## run all tests (PYTEST="-k name" for some)
+	@$(PY) -m pytest -m "not soak" $(PYTEST)
+
+soak: $(STAMP) counterparts ## random kills, faults and load for MINUTES=10, with a fixed SEED
+	@INTERLOCK_SOAK_MINUTES=$(MINUTES) INTERLOCK_SOAK_SEED=$(SEED) \
+	  $(PY) -m pytest -m soak --timeout=$$(( $(MINUTES) * 60 + 900 )) $(PYTEST)
+
+lint: $(STAMP) ## ruff, mypy --strict and the import contract
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports
+
+format: $(STAMP) ## let ruff format and mend what it can
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+bench: $(STAMP) ## measure beside nginx, haproxy and Envoy (BENCH="--quick" for a look)
+	@$(PY) bench/run.py $(BENCH)
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) .bench .quickstart build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Tests meet a second HTTP parser, nginx. Without it they are skipped, which must not go unseen.
+counterparts:
+	@if ! PATH="$$PATH:/usr/sbin:/sbin" command -v nginx >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing nginx-light, a counterpart of the tests"; \
+	    { apt-get install -y -qq nginx-light || { apt-get update -qq && apt-get install -y -qq nginx-light; }; } \
+	      >/dev/null 2>&1 || true; \
+	  fi; \
+	fi
+	@PATH="$$PATH:/usr/sbin:/sbin" command -v nginx >/dev/null || { \
+	  echo "************************************************************************"; \
+	  echo "* nginx is not here and could not be installed (apt-get, as root).      *"; \
+	  echo "* The tests that meet a second HTTP parser WILL BE SKIPPED.             *"; \
+	  echo "* Install it by hand:  sudo apt-get install nginx-light                 *"; \
+	  echo "************************************************************************"; }

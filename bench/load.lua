@@ -1,0 +1,33 @@
+-- wrk's side of the bench. Headers come from BENCH_HEADERS; BENCH_PATHS and BENCH_KEYS name files whose lines (paths,
+-- API keys) are taken in turn. Requests are made once: the load generator should cost as little as it can.
+
+local ready = {}
+local turn = 0
+
+local function lines(variable)
+  local found = {}
+  local name = os.getenv(variable) or ""
+  if name ~= "" then
+    for line in io.lines(name) do found[#found + 1] = line end
+  end
+  return found
+end
+
+function init(args)
+  for line in (os.getenv("BENCH_HEADERS") or ""):gmatch("[^\n]+") do
+    local name, value = line:match("^([^:]+): (.*)$")
+    wrk.headers[name] = value
+  end
+  local paths = lines("BENCH_PATHS")
+  local keys = lines("BENCH_KEYS")
+  for at = 1, math.max(1, #paths, #keys) do
+    if #keys > 0 then wrk.headers["X-API-Key"] = keys[(at - 1) % #keys + 1] end
+    ready[at] = wrk.format("GET", #paths > 0 and paths[(at - 1) % #paths + 1] or nil)
+  end
+end
+
+function request()
+  turn = turn + 1
+  if turn > #ready then turn = 1 end
+  return ready[turn]
+end

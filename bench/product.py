@@ -1,0 +1,124 @@
+"""Interlock as the gateway under test: its file, its start, its processes, and when its record is sealed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from material import Material
+from measure import GATEWAY_CORE, BenchError, Calls
+from peers import AUDIENCE, ISSUER, ROLE, UPSTREAM_PORT, Gateway, bearer, fresh_folder, running
+
+from interlock.snapshot import NodePage
+
+PORT = 19010
+ADMIN_PORT = 19019
+INTERLOCK = [str(Path(sys.executable).with_name("interlock"))]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How one row's gateway is set up. Everything else is as it comes."""
+
+    name: str = "interlock"
+    durable: bool = False
+    tls: bool = False
+    routes: int = 10
+    workers: int = 1
+    authenticate: str = "jwt"
+    pinned: bool = True
+
+
+class Node:
+    """A data directory and its file; the commands work whether it runs or not."""
+
+    def __init__(self, setup: Setup, material: Material) -> None:
+        self.setup = setup
+        self.folder = fresh_folder(setup.name)
+        self.file = self.folder / "interlock.yaml"
+        self.data = self.folder / "data"
+        # JSON is YAML; written by the standard library, read as any file.
+        self.file.write_text(json.dumps(configuration(setup, material, self.data), indent=1))
+
+    def command(self, *words: str) -> str:
+        done = subprocess.run(
+            [*INTERLOCK, "-c", str(self.file), *words], capture_output=True, text=True, check=False, cwd=self.folder
+        )
+        if done.returncode:
+            raise BenchError(f"interlock {' '.join(words)} failed: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    @contextmanager
+    def up(self, calls: Calls) -> Iterator[Gateway]:
+        core = GATEWAY_CORE if self.setup.pinned else None
+        with running([*INTERLOCK, "-c", str(self.file), "up"], core, self.folder / "log", PORT) as pid:
+            self.command("status", "--wait", "60")
+            scheme = "https" if self.setup.tls else "http"
+            yield Gateway(pid, f"{scheme}://127.0.0.1:{PORT}/r0/a-1", calls, self.sealed)
+
+    def sealed(self) -> object:
+        """The size of every file of the record: at rest when what was written is sealed."""
+        return sum(file.stat().st_size for file in (self.data / "record").rglob("*") if file.is_file())
+
+    def processes(self) -> dict[int, str]:
+        """What each process of the running node is, by its id."""
+        page = NodePage.open(self.data / "run" / "page")
+        try:
+            return {process.pid: process.kind for process in page.processes() if process.alive}
+        finally:
+            page.close()
+
+    def worker_pids(self) -> list[int]:
+        return [pid for pid, kind in self.processes().items() if kind == "worker"]
+
+
+def configuration(setup: Setup, material: Material, data: Path) -> dict[str, object]:
+    pair = {"certificate": str(material.certificate), "key": str(material.key)}
+    return {
+        "version": 1,
+        "workers": setup.workers,
+        "data_dir": str(data),
+        "admin": f"127.0.0.1:{ADMIN_PORT}",
+        "listeners": [{"address": f"127.0.0.1:{PORT}", "tls": pair if setup.tls else "off"}],
+        "connections": {"per_worker": 20000, "per_address": 20000, "handshakes": 4096},
+        "services": {
+            "up": {
+                "upstreams": [f"http://127.0.0.1:{UPSTREAM_PORT}"],
+                "record": "durable" if setup.durable else "written",
+                "pool": 512,  # as the peers have
+            }
+        },
+        "routes": [
+            {
+                "match": f"GET /r{number}/{{id}}",
+                "service": "up",
+                "authenticate": [setup.authenticate],
+                "allow": "a:read",
+                "limit": "1000000/s per principal",
+            }
+            for number in range(setup.routes)
+        ],
+        "roles": {"reader": ["a:read"]},
+        "identity": {
+            "issuers": [
+                {
+                    "issuer": ISSUER,
+                    "audience": AUDIENCE,
+                    "algorithms": ["RS256"],
+                    "jwks": str(material.certificate.with_name("jwks.json")),
+                    "roles": {"from": "roles", "map": {ROLE: "reader"}},
+                }
+            ]
+        },
+    }
+
+
+@contextmanager
+def interlock(setup: Setup, material: Material) -> Iterator[Gateway]:
+    with Node(setup, material).up(bearer(material.token)) as gateway:
+        yield gateway

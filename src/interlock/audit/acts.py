@@ -1,0 +1,47 @@
+"""Puts acts on the record: what operators and our own processes do, as opposed to calls.
+
+An act is on disk before `act` returns; if it cannot be, `RecordUnavailable` is raised and the act MUST NOT
+take place.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from interlock.audit.entries import Act, encode
+from interlock.audit.segment import RecordId, format_id
+from interlock.audit.writer import SegmentWriter
+from interlock.model import Event
+
+
+class ActRecorder:
+    """A `model.Recorder` over one segment writer; may be shared by threads."""
+
+    def __init__(self, writer: SegmentWriter, actor: str, _lock: threading.Lock | None = None) -> None:
+        self._writer = writer
+        self._actor = actor
+        self._lock = _lock or threading.Lock()
+
+    def by(self, actor: str) -> ActRecorder:
+        """The same recorder, for what `actor` does."""
+        return ActRecorder(self._writer, actor, self._lock)
+
+    def act(self, event: Event, details: Mapping[str, Any], refers: RecordId | None = None) -> str:
+        """Put an act on the record and on disk; gives its id. `refers` names the record it is about."""
+        payload = encode(Act(self._actor, dict(details)))
+        with self._lock:
+            record = self._writer.append(event.code, payload, refers, durable=True)
+            self._writer.flush()
+            self._writer.sync()
+        return format_id(record)
+
+    def acknowledge(self, gap: RecordId, note: str = "") -> str:
+        """An operator has looked at a possible gap, or an alarm, and says so."""
+        return self.act(Event.RECORD_GAP_ACKNOWLEDGED, {"record": format_id(gap), "note": note}, gap)
+
+    def close(self) -> None:
+        """End the writer's segment in good order."""
+        with self._lock:
+            self._writer.close()

@@ -1,0 +1,253 @@
+"""One segment: the exact bytes of its header and of its frames. Pure of I/O.
+
+    file    magic "ILKSEG1\\n" | u32 length | JSON header | frame...
+    frame   u32 length of the whole frame | u8 version = 1 | u8 event | u8 class | u8 flags
+            u64 sequence | u64 time, wall ns | u64 refers (2^64-1: nothing) | 32 bytes commitment
+            [16 bytes segment, if flag ELSEWHERE: `refers` is a sequence in that segment, not in this one]
+            ciphertext: AES-256-GCM under the segment's data key, nonce = 4 zero bytes | u64 sequence,
+            additional data = everything in the frame before it
+
+All numbers are big-endian. The commitment is SHA-256(salt | plaintext), with a salt of its own per frame:
+32 bytes at position 32 x sequence of an AES-256-CTR key stream (counter from 0) under a key that HKDF
+derives from the data key. So one frame can be opened to an auditor without opening its neighbours.
+
+A data key serves one segment in one process and MUST NOT be used after that process forgot `count`: a
+sequence used twice is a nonce used twice. It is sealed to a public recipient at birth and kept nowhere else,
+so that a writer cannot read what another one wrote. Flags and header members are only ever added.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import time
+from hashlib import sha256
+from struct import Struct
+from typing import Protocol
+
+import msgspec
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from interlock.errors import RecordError
+
+MAGIC = b"ILKSEG1\n"
+VERSION = 1
+NOTHING = 2**64 - 1  # `refers` of a frame that refers to no other
+ELSEWHERE = 0x01  # flag: the frame referred to is in the segment named after the header
+CLASS_STANDARD = 0  # retention class
+MAX_FRAME = 1024 * 1024
+MAX_HEADER = 64 * 1024
+FRAME_HEADER = Struct(">IBBBBQQQ32s")
+SHORT_HEADER = Struct(">IBBBBQQQ")  # without the commitment
+HEADER_SIZE = 64
+TAG_SIZE = 16
+ID_SIZE = 16
+SMALLEST_FRAME = HEADER_SIZE + TAG_SIZE
+FILE_NAME = re.compile(r"\d{8}T\d{6}Z-[a-z0-9][a-z0-9-]{0,31}-[0-9a-f]{8}\.seg")
+
+_WRITER = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_NONCE = Struct(">4xQ")
+_SALTS_AT_ONCE = 256
+
+RecordId = tuple[bytes, int]  # the 16-byte segment and the sequence in it: names one record for ever
+
+
+class Recipient(Protocol):
+    """To whom data keys are sealed."""
+
+    @property
+    def id(self) -> str: ...
+
+    def seal(self, data_key: bytes, info: bytes) -> bytes: ...
+
+
+class SegmentHeader(msgspec.Struct, frozen=True):
+    """What a segment says of itself in the clear; members are only added, with a default."""
+
+    version: int
+    segment: str  # 32 hex digits
+    writer: str
+    instance: str  # 16 hex digits: one life of one writer; all its segments name it
+    opened_ns: int
+    boot_id: str
+    recipient: str
+    sealed: str  # the data key, HPKE, base64
+    class_: int = msgspec.field(name="class", default=CLASS_STANDARD)
+
+    @property
+    def id(self) -> bytes:
+        return bytes.fromhex(self.segment)
+
+
+def key_info(segment: bytes) -> bytes:
+    """The `info` that binds a sealed data key to its segment."""
+    return b"interlock record segment 1 " + segment
+
+
+def commitment_key(data_key: bytes) -> bytes:
+    return HKDF(SHA256(), 32, salt=None, info=b"interlock record commitment 1").derive(data_key)
+
+
+def salts(key: bytes, first: int, count: int) -> bytes:
+    """The commitment salts of `count` frames from sequence `first`, 32 bytes each."""
+    stream = Cipher(AES(key), CTR((2 * first).to_bytes(16, "big"))).encryptor()
+    return stream.update(bytes(32 * count))
+
+
+def format_id(record: RecordId) -> str:
+    """The text form of a record's name: `<segment in hex>-<sequence>`."""
+    return f"{record[0].hex()}-{record[1]}"
+
+
+def parse_id(text: str) -> RecordId:
+    """Read the text form; `RecordError` if it is not one."""
+    segment, dash, sequence = text.partition("-")
+    if len(segment) != 32 or not dash or not sequence.isascii() or not sequence.isdigit():
+        raise RecordError(f"{text!r} does not name a record")
+    try:
+        return bytes.fromhex(segment), int(sequence)
+    except ValueError:
+        raise RecordError(f"{text!r} does not name a record") from None
+
+
+class Segment:
+    """The writing side: makes frames with consecutive sequences. Holds the data key; for one thread."""
+
+    __slots__ = (
+        "_commit",
+        "_encrypt",
+        "_salts",
+        "_salts_at",
+        "_salts_end",
+        "count",
+        "file_name",
+        "head",
+        "header",
+        "id",
+    )
+
+    def __init__(self, header: SegmentHeader, data_key: bytes) -> None:
+        self.header = header
+        self.id = header.id
+        self.head = encode_header(header)
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(header.opened_ns // 1_000_000_000))
+        self.file_name = f"{stamp}-{header.writer}-{header.segment[:8]}.seg"
+        self.count = 0  # frames made so far; the next frame's sequence
+        self._encrypt = AESGCM(data_key).encrypt
+        self._commit = commitment_key(data_key)
+        self._salts = b""
+        self._salts_at = 0
+        self._salts_end = 0
+
+    @classmethod
+    def create(
+        cls,
+        writer: str,
+        recipient: Recipient,
+        opened_ns: int,
+        *,
+        instance: str = "",
+        boot_id: str = "",
+        class_: int = CLASS_STANDARD,
+    ) -> Segment:
+        """A new segment with a fresh data key from the operating system."""
+        if not _WRITER.fullmatch(writer):
+            raise RecordError(f"{writer!r} cannot name a writer")
+        segment, data_key = os.urandom(ID_SIZE), os.urandom(32)
+        header = SegmentHeader(
+            version=VERSION,
+            segment=segment.hex(),
+            writer=writer,
+            instance=instance or os.urandom(8).hex(),
+            opened_ns=opened_ns,
+            boot_id=boot_id,
+            recipient=recipient.id,
+            sealed=base64.b64encode(recipient.seal(data_key, key_info(segment))).decode("ascii"),
+            class_=class_,
+        )
+        return cls(header, data_key)
+
+    def frame(
+        self, event: int, plaintext: bytes, time_ns: int, refers: int = NOTHING, elsewhere: bytes = b""
+    ) -> tuple[int, bytes]:
+        """The next frame: its sequence and its bytes.
+
+        `elsewhere` is the segment in which `refers` is a sequence, when that is not this one. A frame over
+        MAX_FRAME raises `RecordError` and uses no sequence.
+        """
+        sequence = self.count
+        if sequence == self._salts_end:
+            self._salts = salts(self._commit, sequence, _SALTS_AT_ONCE)
+            self._salts_at = sequence
+            self._salts_end = sequence + _SALTS_AT_ONCE
+        at = (sequence - self._salts_at) * 32
+        length = len(plaintext) + (SMALLEST_FRAME + ID_SIZE if elsewhere else SMALLEST_FRAME)
+        if length > MAX_FRAME:
+            raise RecordError(f"a record of {len(plaintext)} bytes is too large")
+        head = FRAME_HEADER.pack(
+            length,
+            VERSION,
+            event,
+            self.header.class_,
+            ELSEWHERE if elsewhere else 0,
+            sequence,
+            time_ns,
+            refers,
+            sha256(self._salts[at : at + 32] + plaintext).digest(),
+        )
+        if elsewhere:
+            head += elsewhere
+        self.count = sequence + 1  # before the nonce is used: whatever happens below, it is used once
+        return sequence, head + self._encrypt(_NONCE.pack(sequence), plaintext, head)
+
+
+def encode_header(header: SegmentHeader) -> bytes:
+    """The bytes with which the file begins."""
+    body = msgspec.json.encode(header)
+    return MAGIC + len(body).to_bytes(4, "big") + body
+
+
+def decode_header(data: bytes) -> tuple[SegmentHeader, int]:
+    """Read the beginning of a file: the header and the offset of the first frame; else `RecordError`."""
+    start = len(MAGIC) + 4
+    if data[: len(MAGIC)] != MAGIC or len(data) < start:
+        raise RecordError("this is not a segment of the record")
+    end = start + int.from_bytes(data[len(MAGIC) : start], "big")
+    if end - start > MAX_HEADER or len(data) < end:
+        raise RecordError("the segment's header is cut short")
+    try:
+        header = msgspec.json.decode(data[start:end], type=SegmentHeader)
+        if header.version != VERSION or len(header.id) != ID_SIZE:
+            raise RecordError(f"a segment of unknown version {header.version}")
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise RecordError("the segment's header cannot be read") from error
+    return header, end
+
+
+class FrameReader:
+    """The reading side, for who holds the data key: opens frames and checks commitments."""
+
+    __slots__ = ("_commit", "_decrypt")
+
+    def __init__(self, data_key: bytes) -> None:
+        self._decrypt = AESGCM(data_key).decrypt
+        self._commit = commitment_key(data_key)
+
+    def open(self, frame: bytes) -> bytes:
+        """The plaintext of one whole frame; `RecordError` if it is not what was written."""
+        fields = FRAME_HEADER.unpack_from(frame)
+        start = HEADER_SIZE + ID_SIZE if fields[4] & ELSEWHERE else HEADER_SIZE
+        sequence: int = fields[5]
+        try:
+            plaintext = self._decrypt(_NONCE.pack(sequence), frame[start:], frame[:start])
+        except Exception as error:  # cryptography.exceptions.InvalidTag, ValueError for a cut frame
+            raise RecordError(f"record {sequence} was altered: it cannot be opened") from error
+        if sha256(salts(self._commit, sequence, 1) + plaintext).digest() != fields[8]:
+            raise RecordError(f"record {sequence} does not match its commitment")
+        return plaintext

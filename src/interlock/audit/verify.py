@@ -1,0 +1,259 @@
+"""Checks the whole record with nothing but its files: no key is needed, and nothing is changed.
+
+ 1. The journal is one chain (`chain.py`).
+ 2. Every segment that it names is there, with the header that it had.
+ 3. Every frame that was sealed is there, in order, and hashes to the leaf that was sealed.
+ 4. A closed segment ends where the journal says, and as it says.
+ 5. Every intent in a closed segment has an outcome somewhere.
+ 6. What is not sealed yet is whole frames, and what living writers attest is what their files hold.
+ 7. Alarms of the recorder, and possible gaps, are shown until someone acknowledged them.
+
+Without a head kept elsewhere this proves nothing against someone who can rewrite all files together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+
+from interlock.audit import journal as jn
+from interlock.audit.attest import AttestPage
+from interlock.audit.chain import Chain, Ledger
+from interlock.audit.files import Files
+from interlock.audit.journal import tail_hash
+from interlock.audit.reader import Frame, SegmentReader, segment_files
+from interlock.audit.report import Report
+from interlock.audit.segment import RecordId, format_id
+from interlock.errors import RecordError
+from interlock.model import Event
+from interlock.tlog import LEAF_PREFIX
+
+Progress = Callable[[int, int], None]  # bytes read, bytes in all
+
+_INTENT = Event.CALL_INTENT.code
+_OUTCOME = Event.CALL_OUTCOME.code
+_END = Event.SEGMENT_END.code
+_ACKNOWLEDGED = Event.RECORD_GAP_ACKNOWLEDGED.code
+_NOTABLE = frozenset({Event.RECORD_GAP_POSSIBLE.code, Event.RECORD_ALTERED.code, Event.RECORD_DAMAGED.code})
+_REPORT_EVERY = 4096  # frames
+
+
+def verify(
+    record: Path,
+    *,
+    attest: Path | None = None,
+    known_head: str | None = None,
+    progress: Progress | None = None,
+    files: Files | None = None,
+) -> Report:
+    """Verify the record in `record`.
+
+    `attest` is the attest page of the running node, when there is one; `known_head` a `Report.head` that
+    was kept elsewhere and that this record must go on from.
+    """
+    return _Verification(record, attest, progress, files or Files()).run(known_head)
+
+
+class _Verification:
+    def __init__(self, record: Path, attest: Path | None, progress: Progress | None, files: Files) -> None:
+        self._record = record
+        self._attest = attest
+        self._progress = progress
+        self._files = files
+        self._report = Report()
+        self._chain = Chain(record, self._report, files)
+        self._open: dict[bytes, set[int]] = {}  # intents without outcome in their own segment
+        self._elsewhere: list[RecordId] = []  # intents that have their outcome in another segment
+        self._notable: dict[RecordId, int] = {}
+        self._acknowledged: set[RecordId] = set()
+        self._unsealed = 0
+        self._done = 0
+        self._total = 0
+
+    def run(self, known_head: str | None) -> Report:
+        report = self._report
+        self._chain.read(known_head)
+        present = {path.name: path for path in segment_files(self._record, self._files)}
+        self._total = sum(path.stat().st_size for path in present.values())
+        for ledger in self._chain.ledgers.values():
+            path = present.pop(ledger.file, None)
+            if path is None:
+                report.problem(ledger.file, "is missing")
+            else:
+                self._guarded(path, ledger)
+        for path in present.values():
+            self._guarded(path, None)
+        self._check_outcomes()
+        if self._attest is not None and self._attest.exists():
+            self._check_attested(self._attest)
+        self._show_notable()
+        if self._unsealed:
+            report.notices.append(f"{self._unsealed} records are not sealed yet")
+        if report.head and self._chain.ledgers:
+            report.notices.append("keep the head elsewhere: it proves nothing against who can rewrite all files")
+        return report
+
+    def _guarded(self, path: Path, ledger: Ledger | None) -> None:
+        self._report.segments += 1
+        try:
+            with SegmentReader(path, self._files) as reader:
+                self._segment(reader, ledger)
+        except RecordError as error:
+            self._report.problem(path.name, str(error), 0)
+        except OSError as error:
+            self._report.problem(path.name, f"cannot be read: {error.strerror}")
+
+    def _segment(self, reader: SegmentReader, ledger: Ledger | None) -> None:
+        report, name, header = self._report, reader.path.name, reader.header
+        if ledger is None:
+            if header.id in self._chain.ledgers:
+                report.problem(name, "is a copy of another segment", 0)
+                return
+        elif sha256(reader.head).digest() != ledger.header_hash:
+            report.problem(name, "its header was altered", 0)
+            return
+        sealed = ledger.count if ledger is not None else 0
+        closed = ledger.closed if ledger is not None else None
+        digest, waiting, last = sha256(), set[int](), -1
+        confirmed = closed is not None and closed.how not in (jn.UNSYNCED, jn.ALTERED)
+        for frame in islice(reader.frames(), sealed if confirmed else None):
+            if frame.sequence < sealed:
+                digest.update(sha256(LEAF_PREFIX + frame.data).digest())
+            self._frame(frame, waiting, header.id)
+            last = frame.event
+            if not frame.sequence % _REPORT_EVERY:
+                self._tell(reader.offset)
+        if reader.count < sealed:
+            why = reader.problem or "the file ends here"
+            report.problem(name, f"{sealed - reader.count} sealed records are missing: {why}", reader.offset)
+        elif ledger is not None and not ledger.partial and digest.digest() != ledger.leaves.digest():
+            self._locate(reader.path, ledger)
+        elif closed is not None and ledger is not None:
+            self._closed(reader, ledger, closed, last)
+        else:
+            self._unsealed += reader.count - sealed
+            if reader.problem:
+                report.problem(name, reader.problem, reader.offset, reader.count)
+            elif reader.rest:
+                report.notices.append(f"{name}: {reader.rest} bytes of an unfinished record at its end")
+        report.sealed += min(sealed, reader.count)
+        if waiting:
+            self._open[header.id] = waiting
+        self._done += reader.offset
+        self._tell(0)
+
+    def _frame(self, frame: Frame, waiting: set[int], segment: bytes) -> None:
+        event = frame.event
+        if event != _END:
+            self._report.records += 1
+        if event == _INTENT:
+            waiting.add(frame.sequence)
+        elif event == _OUTCOME and frame.refers is not None:
+            if frame.refers[0] == segment:
+                waiting.discard(frame.refers[1])
+            else:
+                self._elsewhere.append(frame.refers)
+        elif event in _NOTABLE:
+            self._notable[(segment, frame.sequence)] = event
+        elif event == _ACKNOWLEDGED and frame.refers is not None:
+            self._acknowledged.add(frame.refers)
+
+    def _closed(self, reader: SegmentReader, ledger: Ledger, closed: jn.Closed, last: int) -> None:
+        name, report = reader.path.name, self._report
+        if closed.how == jn.ALTERED:
+            report.problem(name, "the recorder found it altered while it was being written", closed.offset)
+            return
+        if closed.how == jn.UNSYNCED:
+            if reader.count > ledger.count:
+                left = reader.count - ledger.count
+                report.notices.append(f"{name}: {left} records were never confirmed to be on disk")
+            return
+        if reader.offset != closed.offset:
+            report.problem(name, "does not end where it was closed", reader.offset)
+            return
+        if closed.how == jn.CLEAN and last != _END:
+            report.problem(name, "has no end", reader.offset)
+        length, digest = tail_hash(self._files, reader.path, closed.offset)
+        if (length, digest if length else b"") != (closed.tail_length, closed.tail_hash):
+            report.problem(name, "was changed after its end", closed.offset)
+        elif length:
+            report.notices.append(f"{name}: {length} bytes of an unfinished record at its end ({closed.how})")
+
+    def _locate(self, path: Path, ledger: Ledger) -> None:
+        """Which record is not what was sealed?"""
+        leaves = (
+            entry.leaves[at : at + 32]
+            for entry in self._chain.seals(ledger.segment)
+            for at in range(0, len(entry.leaves), 32)
+        )
+        with SegmentReader(path, self._files) as reader:
+            for frame, leaf in zip(reader.frames(), leaves, strict=False):
+                if sha256(LEAF_PREFIX + frame.data).digest() != leaf:
+                    self._report.problem(path.name, "was altered after it was sealed", frame.offset, frame.sequence)
+                    return
+        self._report.problem(path.name, "does not hold what was sealed")
+
+    def _check_outcomes(self) -> None:
+        for segment, sequence in self._elsewhere:
+            if (waiting := self._open.get(segment)) is not None:
+                waiting.discard(sequence)
+        closes = [ledger.closed for ledger in self._chain.ledgers.values() if ledger.closed is not None]
+        lossy = any(closed.how in (jn.UNSYNCED, jn.ALTERED) for closed in closes)
+        for segment, waiting in self._open.items():
+            ledger = self._chain.ledgers.get(segment)
+            if waiting and ledger is not None and ledger.closed is not None:
+                what = f"{len(waiting)} intents have no outcome"
+                if lossy:
+                    self._report.notices.append(f"{ledger.file}: {what}; it may have been lost by the disk")
+                else:
+                    self._report.problem(ledger.file, what, None, min(waiting))
+
+    def _check_attested(self, path: Path) -> None:
+        try:
+            page = AttestPage.look(path)
+        except (OSError, RecordError) as error:
+            self._report.notices.append(f"the attest page cannot be read: {error}")
+            return
+        if page is None:
+            return
+        try:
+            names = {path.name[-12:-4]: path for path in segment_files(self._record, self._files)}
+            for segment, slot in page.slots().items():
+                attested = page.read(slot)
+                file = names.get(segment.hex()[:8])
+                if file is None:
+                    if attested.frames and page.slots().get(segment) == slot:
+                        self._report.problem(segment.hex(), "a segment in use is missing")
+                elif (wrong := _differs(file, attested.offset, attested.digest)) and page.slots().get(segment) == slot:
+                    self._report.problem(file.name, wrong, attested.offset)
+        finally:
+            page.close()
+
+    def _show_notable(self) -> None:
+        for record, event in sorted(self._notable.items()):
+            if record in self._acknowledged:
+                continue
+            if event == Event.RECORD_ALTERED.code:
+                self._report.problem(format_id(record), "the recorder raised an alarm; nobody acknowledged it")
+            elif event == Event.RECORD_GAP_POSSIBLE.code:
+                self._report.notices.append(f"{format_id(record)}: a gap is possible here; nobody acknowledged it")
+            else:
+                self._report.notices.append(f"{format_id(record)}: a segment was damaged")
+
+    def _tell(self, offset: int) -> None:
+        if self._progress is not None:
+            self._progress(min(self._done + offset, self._total), self._total)
+
+
+def _differs(path: Path, size: int, digest: bytes) -> str:
+    """Why the first `size` bytes of the file are not those attested; empty if they are."""
+    found, left = sha256(), size
+    with path.open("rb") as file:
+        while left > 0 and (data := file.read(min(left, 1 << 22))):
+            found.update(data)
+            left -= len(data)
+    if left:
+        return "is shorter than its writer attests"
+    return "" if found.digest() == digest else "is not what its writer attests"

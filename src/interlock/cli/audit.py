@@ -1,0 +1,177 @@
+"""`interlock audit`: checking and reading the record."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from interlock.cli.desk import Settings, perform
+from interlock.cli.output import print_json, printable, say, tell
+
+app = typer.Typer(help="The record: verify it, read it.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="HASH", help="A head kept elsewhere, which this record must go on from."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check the whole record: a flipped byte, a missing or cut file, a gap. Reads only, repairs nothing.
+
+    Needs no key, and no node. Exit status 0 if all is well, 1 if anything is amiss.
+
+    Without a head or checkpoint kept elsewhere this proves nothing against whoever can rewrite all files.
+
+    Example:  interlock audit verify --json
+    """
+    from interlock.audit import verify as verify_record
+
+    paths = Settings.of(context).paths
+    report = verify_record(
+        paths.record,
+        attest=paths.attest if paths.attest.exists() else None,
+        known_head=head,
+        progress=_progress(),
+    )
+    problems = [str(problem) for problem in report.problems]
+    if as_json:
+        print_json(
+            {
+                "ok": report.ok,
+                "records": report.records,
+                "sealed": report.sealed,
+                "segments": report.segments,
+                "problems": problems,
+                "notices": report.notices,
+                "head": report.head,
+            }
+        )
+    else:
+        for notice in report.notices:
+            tell(f"note: {notice}")
+        for problem in problems:
+            say(f"! {problem}")
+        verdict = "the record is whole" if report.ok else f"{len(problems)} problems"
+        say(f"{report.records} records in {report.segments} segments: {verdict}")
+        say(f"head {report.head}")
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def query(
+    context: typer.Context,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Not before: 15m, 24h, 2026-01-31 or 2026-01-31T12:00:00Z.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Not after; the same forms.")] = None,
+    principal: Annotated[str | None, typer.Option(metavar="PRINCIPAL", help="Of this principal only.")] = None,
+    decision: Annotated[str | None, typer.Option(metavar="allow|deny", help="With this decision only.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="The newest N only.")] = None,
+    acts: Annotated[bool, typer.Option("--acts", help="Administrative acts instead of calls.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON line for each.")] = False,
+) -> None:
+    """Read the record: who called what, when, from where, with what result. Reading is itself recorded.
+
+    Example:  interlock audit query --since 1h --decision deny --json
+    """
+    from interlock.errors import UsageError
+
+    if decision not in (None, "allow", "deny"):
+        raise UsageError("--decision is allow or deny")
+    arguments: dict[str, Any] = {"kind": "acts" if acts else "calls"}
+    now = time.time_ns()
+    if since is not None:
+        arguments["since_ns"] = moment(since, now, "--since")
+    if until is not None:
+        arguments["until_ns"] = moment(until, now, "--until")
+    for name, value in (("principal", principal), ("decision", decision), ("limit", limit)):
+        if value is not None:
+            arguments[name] = value
+    done = perform(Settings.of(context), "audit.query", arguments, _print_line if as_json else _show)
+    for problem in done["problems"]:
+        tell(f"! {problem}")
+    if done["problems"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def acknowledge(
+    context: typer.Context,
+    record: Annotated[str, typer.Argument(metavar="ID", help="The record of the gap, as `audit verify` shows it.")],
+    note: Annotated[str, typer.Option(metavar="TEXT", help="What you found out about it.")],
+    as_json: Json = False,
+) -> None:
+    """Say, on the record, that somebody looked into a possible gap or an alarm.
+
+    Example:  interlock audit acknowledge 0123456789abcdef-7 --note "power cut, see ticket 12"
+    """
+    done = perform(Settings.of(context), "audit.acknowledge", {"record": record, "note": note})
+    if as_json:
+        print_json(done)
+    else:
+        say(f"acknowledged, in record {done['id']}")
+
+
+def moment(text: str, now: int, option: str) -> int:
+    """A time in wall ns: an RFC 3339 date or date-time, or a duration before `now`. Raises `UsageError`."""
+    from datetime import UTC, datetime
+
+    from interlock.config.units import parse_duration
+    from interlock.errors import UsageError
+
+    try:
+        return now - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is neither a time (2026-01-31T12:00:00Z) nor a duration (24h)") from None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return int(when.timestamp()) * 10**9 + when.microsecond * 1000
+
+
+def _print_line(entry: dict[str, Any]) -> None:
+    print_json(entry, indent=None)
+
+
+def _show(entry: dict[str, Any]) -> None:
+    if "event" in entry and "action" not in entry:
+        say(f"{entry['time']}  {entry.get('actor', '')}  {entry['event']}  {printable(str(entry.get('details', '')))}")
+        return
+    reason = f" ({entry['reason']})" if entry.get("reason") else ""
+    duration = f"{entry['duration_ms']:.1f} ms" if entry.get("duration_ms") is not None else ""
+    say(
+        f"{entry['time']}  {entry['decision']:5} {entry.get('status') or '-'}{reason}  {entry['principal']}  "
+        f"{entry['action']} {entry['resource']}  {entry['source']}  {duration}"
+    )
+
+
+def _progress() -> Any:
+    """A bar on a terminal, else nothing."""
+    import sys
+
+    if not sys.stderr.isatty():
+        return None
+    shown = 0.0
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if done >= total:
+            sys.stderr.write("\r\x1b[K")
+        elif now - shown > 0.2:
+            shown = now
+            sys.stderr.write(f"\rreading {100 * done // max(total, 1):3} %  ")
+        sys.stderr.flush()
+
+    return show

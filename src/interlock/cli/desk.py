@@ -1,0 +1,127 @@
+"""Where commands get their work done: at the running node, or, when none runs, here under the data lock.
+
+Revoking MUST work when the node runs and its control process does not; it is the one act that is then done
+beside the node, which the change log and the epoch make safe.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from interlock.errors import NodeError
+
+if TYPE_CHECKING:
+    from interlock.config import Config
+    from interlock.control.paths import Paths
+
+DATA_DIR = re.compile(r"^data_dir[ \t]*:[ \t]+([^#\n]*?)[ \t]*(?:[ \t]#.*)?$", re.MULTILINE)
+TOP_LEVEL = re.compile(r"^version[ \t]*:", re.MULTILINE)  # a mapping in block style, as everybody writes it
+PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./ +@-]*")
+PATIENCE = 10.0  # seconds for another command to end
+STARTING = 15.0  # seconds for control to come up
+BRIEF = 3.0  # seconds for control to revoke; then it is done without it
+BESIDE_THE_NODE = frozenset({"key.revoke", "key.list", "audit.query"})  # what is safe while its control is down
+
+
+class Settings:
+    """What every command shares: which file is meant."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    @classmethod
+    def of(cls, context: typer.Context) -> Settings:
+        """Those of the command that runs."""
+        assert isinstance(context.obj, Settings)
+        return context.obj
+
+    @cached_property
+    def paths(self) -> Paths:
+        """Where the node's data is. Needs no faultless file: what revokes MUST work while the file is broken."""
+        from interlock.control.paths import Paths
+
+        folder = data_dir_of(self.file)
+        return Paths(folder if folder is not None else self.config().data_dir)
+
+    def config(self) -> Config:
+        """The file, read and checked. Raises `ConfigError`."""
+        from interlock.config import load
+
+        return load(self.file)
+
+
+def perform(
+    settings: Settings,
+    op: str,
+    arguments: dict[str, Any],
+    on_row: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Have `op` done and give its result. Raises `NodeError` when nobody can do it now."""
+    from interlock.control.client import TIMEOUT, Client, Unreachable
+    from interlock.control.lock import DataLock, is_held
+
+    data_dir = settings.paths.data_dir
+    patience = monotonic() + STARTING
+    while True:
+        try:
+            timeout = BRIEF if op == "key.revoke" else TIMEOUT
+            return Client(settings.paths.run).call(op, arguments, on_row, timeout)
+        except Unreachable as unreachable:
+            if is_held(data_dir) and op not in BESIDE_THE_NODE and monotonic() < patience:
+                sleep(0.1)  # control comes up after the workers, and again after it was killed
+                continue
+            nobody = unreachable
+        break
+    if not is_held(data_dir):
+        config = settings.config()
+        lock = DataLock.take(data_dir, "a command", wait=PATIENCE)
+        try:
+            return _here(config, settings.file, op, arguments, on_row, running=False)
+        finally:
+            lock.release()
+    if op not in BESIDE_THE_NODE:
+        raise NodeError(f"{nobody}; it is started again by itself: try in a moment, or look at `interlock status`")
+    from interlock.control.reload import read_applied
+
+    return _here(read_applied(settings.paths, settings.file), settings.file, op, arguments, on_row, running=True)
+
+
+def data_dir_of(file: Path) -> Path | None:
+    """The data directory that a file names, found without reading the rest; None if that cannot be told so."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = DATA_DIR.findall(text)
+    if len(found) != 1:
+        return file.absolute().parent / "interlock-data" if not found and TOP_LEVEL.search(text) else None
+    value = found[0].strip()
+    if value[:1] == value[-1:] and value[:1] in ("'", '"') and "\\" not in value:
+        value = value[1:-1]
+    elif not PLAIN.fullmatch(value):
+        return None
+    return Path(os.path.normpath(file.absolute().parent / value))
+
+
+def _here(
+    config: Config,
+    file: Path,
+    op: str,
+    arguments: dict[str, Any],
+    on_row: Callable[[dict[str, Any]], None] | None,
+    *,
+    running: bool,
+) -> dict[str, Any]:
+    from interlock.control.service import Administration
+    from interlock.control.wire import os_actor
+
+    with Administration.open(file, config, writer="cli", running=running) as administration:
+        return administration.perform(op, arguments, os_actor(), on_row or (lambda _row: None))

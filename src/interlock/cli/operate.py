@@ -1,0 +1,93 @@
+"""`interlock up | status | reload`: running a node."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import nullcontext
+from typing import Annotated, Any
+
+import typer
+
+from interlock.cli.desk import Settings
+from interlock.cli.output import print_json, say, table, tell, working
+
+PAUSE = 0.05  # seconds between two looks while waiting
+
+
+def up(context: typer.Context) -> None:
+    """Run the node in the foreground: supervisor, recorder, workers, control. Ctrl-C or SIGTERM drains it.
+
+    Example:  interlock -c shop/interlock.yaml up
+    """
+    from interlock.supervisor import run
+
+    settings = Settings.of(context)
+
+    def announce(line: str) -> None:
+        say(line)
+        sys.stdout.flush()
+
+    raise typer.Exit(run(settings.file, announce))
+
+
+def status(
+    context: typer.Context,
+    wait: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Wait until it serves, at most this long.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell what the node is doing. Exit status 0 if it serves, 1 if not.
+
+    Example:  interlock status --wait 30
+    """
+    from interlock.control.status import read_status
+
+    run_dir = Settings.of(context).paths.run
+    until = time.monotonic() + (wait or 0)
+    with working("waiting until it serves") if wait else nullcontext():
+        while True:
+            found = read_status(run_dir)
+            if found["serving"] or time.monotonic() >= until:
+                break
+            time.sleep(PAUSE)
+    if as_json:
+        print_json(found)
+    else:
+        _show(found)
+    raise typer.Exit(0 if found["serving"] else 1)
+
+
+def reload(
+    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """Have the running node take up the changed file; no call fails for it. A faulty file changes nothing.
+
+    Example:  interlock check && interlock plan; interlock reload
+    """
+    from interlock.control.client import Client
+
+    with working("reloading"):
+        done = Client(Settings.of(context).paths.run).call("reload", {})
+    if as_json:
+        print_json(done)
+        return
+    for change in done["changes"]:
+        say(f"{change['kind']:8} {change['where']}: {change['summary']}")
+    say(f"the node uses snapshot {done['generation']}")
+    for slot in done["waiting"]:
+        tell(f"the worker in slot {slot} does not use it yet; look at `interlock status`")
+
+
+def _show(found: dict[str, Any]) -> None:
+    if not found["running"]:
+        say("the node does not run")
+        return
+    say(f"Interlock {found['version']}, {'serving' if found['serving'] else 'NOT serving'}, since {found['started']}")
+    for url in found["listeners"]:
+        say(f"  {url}")
+    columns = ("kind", "pid", "state", "restarts", "started", "silent_seconds", "generation")
+    table(columns, [[process[column] for column in columns] for process in found["processes"]])
+    for problem in found["problems"]:
+        say(f"! {problem}")

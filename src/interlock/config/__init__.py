@@ -1,0 +1,50 @@
+"""The file `interlock.yaml`: read, checked, typed; and what a reload of it would change.
+
+It MUST NOT do anything but read: nothing is created, connected to or started by loading a file.
+"""
+
+from interlock.config.changes import Change, plan
+from interlock.config.conflicts import Conflict, find_conflicts
+from interlock.config.hosts import Address
+from interlock.config.issuers import Issuer
+from interlock.config.json_schema import schema
+from interlock.config.listeners import CertificateFiles, Connections, HostCertificate, Listener
+from interlock.config.loader import load, parse
+from interlock.config.model import Config
+from interlock.config.patterns import Param, Pattern, parse_pattern
+from interlock.config.routes import Allow, Cors, Route
+from interlock.config.secrets import SecretRef
+from interlock.config.services import Service, ServiceTls, Trust, Zone
+from interlock.config.units import Rate, parse_duration, parse_rate, parse_size
+
+__all__ = [
+    "Address",
+    "Allow",
+    "CertificateFiles",
+    "Change",
+    "Config",
+    "Conflict",
+    "Connections",
+    "Cors",
+    "HostCertificate",
+    "Issuer",
+    "Listener",
+    "Param",
+    "Pattern",
+    "Rate",
+    "Route",
+    "SecretRef",
+    "Service",
+    "ServiceTls",
+    "Trust",
+    "Zone",
+    "find_conflicts",
+    "load",
+    "parse",
+    "parse_duration",
+    "parse_pattern",
+    "parse_rate",
+    "parse_size",
+    "plan",
+    "schema",
+]

@@ -1,0 +1,302 @@
+"""What no part of the file can know alone: that names refer to something, and that the parts agree.
+
+A check yields findings; a warning is allowed and probably not meant. Nothing is opened or changed: of the
+files that are named, only their presence is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from interlock.config.conflicts import find_conflicts
+from interlock.config.listeners import CertificateFiles, Listener
+from interlock.config.model import Config
+from interlock.config.nearest import did_you_mean
+from interlock.config.routes import Route
+from interlock.config.tree import Where
+
+NAMED = ("trust", "zones", "services", "roles")  # sections whose keys are names
+MAX_CONFLICTS = 100  # reported; the rest is counted
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`{other}` in the message stands for the place `other`, with its line."""
+
+    where: Where
+    message: str
+    hint: str = ""
+    warning: bool = False
+    other: Where = ()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is checked: all of the file, or what is left of it without the entries that are wrong in themselves."""
+
+    config: Config
+    whole: bool
+    names: Mapping[str, frozenset[str]]  # every name that the file gives, of wrong entries too
+    listeners: tuple[tuple[int, Listener], ...]  # with their number in the file
+    routes: tuple[tuple[int, Route], ...]
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        *,
+        names: Mapping[str, frozenset[str]] | None = None,
+        numbers: Mapping[str, list[int]] | None = None,
+    ) -> View:
+        numbers = numbers or {}
+        return cls(
+            config,
+            names is None,
+            {section: frozenset((names or {}).get(section, getattr(config, section))) for section in NAMED},
+            tuple(zip(numbers.get("listeners", range(len(config.listeners))), config.listeners, strict=True)),
+            tuple(zip(numbers.get("routes", range(len(config.routes))), config.routes, strict=True)),
+        )
+
+
+def check(view: View) -> Iterator[Finding]:
+    """Everything that is wrong between the parts of the file."""
+    yield from _listeners(view)
+    yield from _trust(view)
+    yield from _services(view)
+    yield from _routes(view)
+    yield from _conflicts(view)
+    yield from _issuers(view)
+    yield from _files(view)
+    if view.whole:
+        yield from _unused(view)
+
+
+def _unknown(view: View, where: Where, section: str, name: str, what: str) -> Iterator[Finding]:
+    if name and name not in view.names[section]:
+        yield Finding(where, f"`{name}` is not {what} of this file", did_you_mean(name, view.names[section]))
+
+
+def _listeners(view: View) -> Iterator[Finding]:
+    seen: dict[str, int] = {}
+    admin = view.config.admin
+    for number, listener in view.listeners:
+        where: Where = ("listeners", number)
+        address = listener.address
+        if listener.tls == "off":
+            if not address.loopback and listener.plaintext is None:
+                yield Finding(
+                    (*where, "tls"),
+                    f"is off on {address}, which others can reach: credentials would travel in the clear",
+                    "use `tls: auto`, or say `plaintext: accept-risk`",
+                )
+            for key in ("hosts", "certificates"):
+                if getattr(listener, key):
+                    yield Finding((*where, key), "has no meaning where TLS is off")
+            if listener.client_certificates == "optional":
+                yield Finding((*where, "client_certificates"), "cannot be asked for where TLS is off")
+        elif listener.plaintext is not None:
+            yield Finding((*where, "plaintext"), "is said of a listener that has TLS", warning=True)
+        if address in seen and address.port:
+            yield Finding((*where, "address"), f"{address} is taken by {{other}}", other=("listeners", seen[address]))
+        seen.setdefault(address, number)
+        if address.port and address.port == admin.port and (address.host == admin.host or address.wildcard):
+            yield Finding((*where, "address"), f"{address} takes the address of `admin`, {admin}")
+
+
+def _trust(view: View) -> Iterator[Finding]:
+    for name, bundle in view.config.trust.items():
+        if name == "interlock":
+            yield Finding(("trust", name), "is the product's own name; a bundle needs another")
+        for subject, roles in bundle.roles.items():
+            for role in roles:
+                yield from _unknown(view, ("trust", name, "roles", subject), "roles", role, "a role")
+    for name, zone in view.config.zones.items():
+        if not zone.sources and not zone.require:
+            yield Finding(("zones", name), "asks for nothing", "say `from` or `require`")
+        for source in zone.sources:
+            if not source[0].isdigit() and ":" not in source:
+                yield from _unknown(view, ("zones", name, "from"), "trust", source, "a trust bundle")
+
+
+def _services(view: View) -> Iterator[Finding]:
+    for name, service in view.config.services.items():
+        where: Where = ("services", name)
+        yield from _unknown(view, (*where, "zone"), "zones", service.zone, "a zone")
+        plain = [url for url in service.upstreams if url.startswith("http:")]
+        if service.tls is not None:
+            if plain:
+                yield Finding((*where, "tls"), f"has no meaning for {plain[0]}", "https upstreams have TLS")
+            if (service.tls.certificate is None) != (service.tls.key is None):
+                yield Finding((*where, "tls"), "needs `certificate` and `key` together")
+        if service.data and plain and not all(_on_loopback(url) for url in plain):
+            yield Finding(
+                (*where, "upstreams"), f"{', '.join(service.data)} data travels in the clear", "use https", warning=True
+            )
+        if service.data and service.record == "written":
+            yield Finding((*where, "record"), "is less than classified data gets by default (`durable`)", warning=True)
+
+
+def _on_loopback(url: str) -> bool:
+    return url.startswith(("http://127.", "http://localhost", "http://[::1]"))
+
+
+def _routes(view: View) -> Iterator[Finding]:
+    config = view.config
+    granted = frozenset(permission for permissions in config.roles.values() for permission in permissions)
+    asking = any(config.asks_client(listener) for listener in config.listeners)
+    for number, route in view.routes:
+        where: Where = ("routes", number)
+        allow = route.allow
+        methods = route.methods_used
+        yield from _unknown(view, (*where, "service"), "services", route.service, "a service")
+        yield from _unknown(view, (*where, "trust"), "trust", route.trust, "a trust bundle")
+        yield from _unknown(view, (*where, "allow", "role"), "roles", allow.role, "a role")
+        if allow.public and methods:
+            yield Finding(
+                (*where, "allow"), "is public, yet callers are to be authenticated", "leave `authenticate` out"
+            )
+        if not allow.public and not methods:
+            yield Finding(
+                (*where, "authenticate"),
+                "is missing: nobody could be allowed",
+                "write it as in [jwt, api_key], or say `allow: public`",
+            )
+        if "mtls" in methods and not route.trust:
+            yield Finding(
+                (*where, "trust"),
+                "is missing: mtls needs a bundle to verify certificates against",
+                "name a trust bundle",
+            )
+        if allow.scope and methods and "jwt" not in methods:
+            yield Finding((*where, "allow", "scope"), "only tokens have scopes, and the route takes none")
+        params = {name for pattern in route.match for name in pattern.params}
+        for kind, param in route.subject.items():
+            if param not in params:
+                hint = did_you_mean(param, params) or "the path has no parameters"
+                yield Finding((*where, "subject", kind), f"`{param}` is not a parameter of the path", hint)
+        if not view.whole:
+            continue
+        if "jwt" in methods and not config.identity.issuers:
+            yield Finding(
+                (*where, "authenticate"), "takes tokens, but no issuer is trusted", "add one to `identity.issuers`"
+            )
+        yield from _doubts(config, where, route, granted, asking)
+
+
+def _doubts(config: Config, where: Where, route: Route, granted: frozenset[str], asking: bool) -> Iterator[Finding]:
+    """What is allowed on a route and probably not meant."""
+    allow = route.allow
+    if allow.permission and allow.permission not in granted:
+        hint = did_you_mean(allow.permission, granted) or "no role grants anything"
+        yield Finding((*where, "allow"), f"no role grants `{allow.permission}`", hint, warning=True)
+    if "mtls" in route.methods_used and not asking:
+        yield Finding(
+            (*where, "authenticate"),
+            "no listener asks for client certificates",
+            "see `client_certificates`",
+            warning=True,
+        )
+    if allow.public and any(rate.per in ("principal", "key") for rate in route.limit):
+        yield Finding(
+            (*where, "limit"), "all callers of a public route are one principal", "count `per address`", warning=True
+        )
+    service = config.services.get(route.service)
+    if service is None:
+        return
+    if route.record == "written" and service.data:
+        yield Finding((*where, "record"), "is less than classified data gets by default (`durable`)", warning=True)
+    zone = config.zones.get(service.zone)
+    if zone is not None and zone.require:
+        for alternative in route.authenticate:
+            if not set(zone.require) <= set(alternative):
+                yield Finding(
+                    (*where, "authenticate"),
+                    f"`{'+'.join(alternative)}` alone never passes: the zone `{service.zone}` "
+                    f"requires {'+'.join(zone.require)}",
+                    warning=True,
+                )
+
+
+def _conflicts(view: View) -> Iterator[Finding]:
+    patterns = [(number, index, pattern) for number, route in view.routes for index, pattern in enumerate(route.match)]
+    conflicts = find_conflicts([pattern for _, _, pattern in patterns])
+    for conflict in conflicts[:MAX_CONFLICTS]:
+        first, i, one = patterns[conflict.first]
+        second, j, other = patterns[conflict.second]
+        what = "match the same calls" if one.segments == other.segments else f"both match {conflict.example}"
+        yield Finding(
+            ("routes", second, "match", j),
+            f"`{other.text}` and `{one.text}` of {{other}} {what}, and neither is more specific",
+            "change one, name the methods of each, or add a route for what both match",
+            other=("routes", first, "match", i),
+        )
+    if len(conflicts) > MAX_CONFLICTS:
+        yield Finding(("routes",), f"{len(conflicts) - MAX_CONFLICTS} more conflicts between routes are not shown")
+
+
+def _issuers(view: View) -> Iterator[Finding]:
+    authorities = dict.fromkeys(view.config.trust, "a trust bundle")
+    authorities["interlock"] = "the product itself"
+    issuers: set[str] = set()
+    for number, issuer in enumerate(view.config.identity.issuers):
+        where: Where = ("identity", "issuers", number)
+        if issuer.issuer in issuers:
+            yield Finding((*where, "issuer"), f"{issuer.issuer} is named twice")
+        elif issuer.authority in authorities:
+            taken = authorities[issuer.authority]
+            yield Finding(
+                (*where, "issuer"),
+                f"its principals would have the authority `{issuer.authority}`, which is {taken}",
+                "give it an `authority` of its own",
+            )
+        issuers.add(issuer.issuer)
+        authorities.setdefault(issuer.authority, "another issuer")
+        for claim, roles in (issuer.roles.map if issuer.roles is not None else {}).items():
+            for role in roles:
+                yield from _unknown(view, (*where, "roles", "map", claim), "roles", role, "a role")
+        if isinstance(issuer.jwks, Path) and not issuer.jwks.is_file():
+            yield Finding((*where, "jwks"), f"{issuer.jwks} does not exist: no token can be verified", warning=True)
+
+
+def _files(view: View) -> Iterator[Finding]:
+    for where, path in _named_files(view):
+        if path is not None and not path.is_file():
+            message = f"{path} is not a file" if path.exists() else f"{path} does not exist"
+            yield Finding(where, message)
+    kek = view.config.keys.kek
+    if kek is not None and kek.path is not None and not kek.path.is_file():
+        yield Finding(("keys", "kek"), f"{kek.path} does not exist", warning=True)
+
+
+def _named_files(view: View) -> Iterable[tuple[Where, Path | None]]:
+    for number, listener in view.listeners:
+        if isinstance(listener.tls, CertificateFiles):
+            yield ("listeners", number, "tls", "certificate"), listener.tls.certificate
+            yield ("listeners", number, "tls", "key"), listener.tls.key
+        for index, further in enumerate(listener.certificates):
+            yield ("listeners", number, "certificates", index, "certificate"), further.certificate
+            yield ("listeners", number, "certificates", index, "key"), further.key
+    for name, bundle in view.config.trust.items():
+        yield ("trust", name, "ca"), bundle.ca
+    for name, service in view.config.services.items():
+        yield ("services", name, "openapi"), service.openapi
+        if service.tls is not None:
+            yield ("services", name, "tls", "ca"), service.tls.ca
+            yield ("services", name, "tls", "certificate"), service.tls.certificate
+            yield ("services", name, "tls", "key"), service.tls.key
+
+
+def _unused(view: View) -> Iterator[Finding]:
+    config = view.config
+    used = {
+        "services": {route.service for route in config.routes},
+        "zones": {service.zone for service in config.services.values()},
+        "trust": {route.trust for route in config.routes}
+        | {source for zone in config.zones.values() for source in zone.sources},
+    }
+    for section, names in used.items():
+        for name in view.names[section]:
+            if name not in names:
+                yield Finding((section, name), "is not used by anything", warning=True)

@@ -1,0 +1,45 @@
+"""Opens a recorder of acts for one process: control, a command, the supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from interlock.control.paths import Paths
+from interlock.model import Event
+
+if TYPE_CHECKING:
+    from interlock.audit import ActRecorder
+
+
+def open_acts(paths: Paths, writer: str, actor: str) -> ActRecorder:
+    """A recorder whose segment is begun with its first act. The record's public key must be there."""
+    from interlock.audit import ActRecorder, AttestPage, SegmentWriter
+    from interlock.keys import recipient
+
+    paths.make_run_dir()
+    segments = SegmentWriter(paths.record, writer, recipient(paths.keys), attest=AttestPage.open(paths.attest))
+    return ActRecorder(segments, actor)
+
+
+class BriefActs:
+    """A `Recorder` that opens a segment for each act and ends it with the act.
+
+    For the supervisor, whose acts are few: a segment left open would be inherited by every process it
+    forks, and its lock with it.
+    """
+
+    def __init__(self, paths: Paths, writer: str, actor: str) -> None:
+        self._paths = paths
+        self._writer = writer
+        self._actor = actor
+
+    def act(self, event: Event, details: Mapping[str, Any]) -> str:
+        acts = open_acts(self._paths, self._writer, self._actor)
+        try:
+            return acts.act(event, details)
+        finally:
+            acts.close()
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,65 @@
+"""Writes `run/snapshot` and makes it the current one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from interlock.clock import Clock
+from interlock.control.keys import entry
+from interlock.control.paths import Paths
+from interlock.snapshot import IssuerSpec, NodePage, NodeSpec, RouteSpec, Snapshot, write_snapshot
+from interlock.snapshot.page import EPOCH, GENERATION
+from interlock.store import State
+
+
+@dataclass
+class SnapshotBuilder:
+    """For one thread. The file is replaced whole or not at all; the generation is raised after it."""
+
+    paths: Paths
+    state: State
+    page: NodePage
+    clock: Clock
+
+    def build(self, node: NodeSpec, routes: Iterable[RouteSpec]) -> int:
+        """Write a snapshot of `node`, `routes` and the state; gives its generation."""
+        # Read before the state is, so that what happens meanwhile is in the change log after it.
+        offset = self.page.words[EPOCH]
+        now = self.clock.wall()
+        tables = {
+            "keys": ((row.hash, entry(row)) for row in self.state.usable_keys(now)),
+            "revoked": ((one.handle, b"") for one in self.state.revocations(now)),
+        }
+        write_snapshot(self.paths.snapshot, node, routes, tables, offset)
+        self.page.words[GENERATION] += 1
+        return self.page.words[GENERATION]
+
+    def rebuild(self, issuers: list[IssuerSpec] | None = None) -> int:
+        """The same configuration over the state as it is now, and, if given, with newer keys of issuers."""
+        current = Snapshot.open(self.paths.snapshot)
+        try:
+            node = msgspec.structs.replace(current.node, built_ns=self.clock.wall())
+            if issuers is not None:
+                node = msgspec.structs.replace(node, issuers=issuers)
+            return self.build(node, (current.route(number) for number in range(current.route_count)))
+        finally:
+            current.close()
+
+    def current(self) -> NodeSpec:
+        """What the workers have been given."""
+        snapshot = Snapshot.open(self.paths.snapshot)
+        try:
+            return snapshot.node
+        finally:
+            snapshot.close()
+
+    def overlay(self) -> int:
+        """Bytes of the change log that are not in the current snapshot."""
+        snapshot = Snapshot.open(self.paths.snapshot)
+        try:
+            return self.page.words[EPOCH] - snapshot.changes_offset
+        finally:
+            snapshot.close()

@@ -1,0 +1,203 @@
+"""The control process: answers commands, keeps issuers' keys fresh, serves the admin listener.
+
+It is never on the path of a call: workers go on without it on their last snapshot. Whatever may take long
+runs in a thread, so that its heartbeat goes on; all changes run in one thread, one after another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from interlock.clock import SystemClock
+from interlock.control.build import SnapshotBuilder
+from interlock.control.certificates import ensure_certificate
+from interlock.control.check import load_checked
+from interlock.control.compile import compile_issuers, uses_own_authority
+from interlock.control.inbox import Inbox
+from interlock.control.issuers import KnownKeys
+from interlock.control.jwks import IssuerWatch
+from interlock.control.log import Log
+from interlock.control.paths import Paths
+from interlock.control.reload import apply, changes_between, read_applied, wait_for_workers
+from interlock.control.service import Administration, Row
+from interlock.control.socket import ControlSocket
+from interlock.control.wire import os_actor
+from interlock.errors import InterlockError
+from interlock.model import Principal
+from interlock.snapshot import NodePage
+from interlock.snapshot.page import CONTROL_SLOT, READY
+
+if TYPE_CHECKING:
+    from interlock.control.admin import AdminServer
+
+BEAT = 1.0  # seconds
+HOUSEKEEPING = 60.0
+OVERLAY = 1024 * 1024  # bytes of changes after which a new snapshot takes them in
+READERS = 2  # questions to the record at a time
+T = TypeVar("T")
+
+
+class Control:
+    """One node's control process."""
+
+    def __init__(self, file: Path, paths: Paths, admin: socket.socket, log: Log) -> None:
+        self._file = file
+        self._paths = paths
+        self._log = log
+        self._clock = SystemClock()
+        self._page = NodePage.open(paths.page)
+        self._admin_socket = admin
+        self._admin: AdminServer | None = None
+        self._config = read_applied(paths, file)
+        self._desk = Administration(file, self._config, writer="control", page=self._page, clock=self._clock)
+        self._builder = SnapshotBuilder(paths, self._desk.state, self._page, self._clock)
+        self._known = KnownKeys(paths.jwks)
+        self._watch = IssuerWatch(self._known, self._keys_changed, self._clock, log)
+        self._changes = ThreadPoolExecutor(1, "changes")
+        self._questions = ThreadPoolExecutor(READERS, "questions")
+        self._stop = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM. SIGUSR1 asks for a reload."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._reload_by_signal)
+        self._begin(self._beat())
+        sockets = ControlSocket(self._paths.run, self._handle, self._log)
+        inbox = Inbox(self._paths.run, self._watch.refresh)
+        await sockets.start()
+        inbox.start()
+        self._page.set_state(CONTROL_SLOT, READY)
+        self._watch.configure(self._config)
+        self._begin(self._serve_admin())
+        self._begin(self._keep_house())
+        try:
+            await self._stop.wait()
+        finally:
+            await sockets.close()
+            inbox.close()
+            await self._watch.close()
+            if self._admin is not None:
+                await self._admin.close()
+            for task in list(self._tasks):
+                task.cancel()
+            self._questions.shutdown(wait=False, cancel_futures=True)
+            await loop.run_in_executor(self._changes, self._desk.close)
+            self._changes.shutdown()
+
+    # -- commands
+
+    async def _handle(self, op: str, arguments: dict[str, Any], actor: Principal, row: Row) -> dict[str, Any]:
+        if op == "reload":
+            return await self._reload(actor)
+        if op == "plan":
+            return await self._change(self._plan)
+        if op == "status":
+            return {**await self._change(lambda: self._desk.perform(op, arguments, actor, row)), **self._extra()}
+        if op == "audit.query":
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._questions, lambda: self._desk.perform(op, arguments, actor, row))
+        return await self._change(lambda: self._desk.perform(op, arguments, actor, row))
+
+    async def _change(self, work: Callable[[], T]) -> T:
+        """Run in the one thread that changes things."""
+        return await asyncio.get_running_loop().run_in_executor(self._changes, work)
+
+    def _plan(self) -> dict[str, Any]:
+        return {"changes": changes_between(self._config, load_checked(self._file))}
+
+    async def _reload(self, actor: Principal) -> dict[str, Any]:
+        done = await self._change(lambda: self._apply(actor))
+        self._watch.configure(self._config)
+        return done
+
+    def _apply(self, actor: Principal) -> dict[str, Any]:
+        before = self._config
+        config, generation = apply(self._file, self._builder, before=before, acts=self._desk.acts(actor))
+        self._config = self._desk.config = config
+        waiting = wait_for_workers(self._builder)
+        self._log.info("reloaded", generation=generation, by=str(actor), waiting=waiting)
+        for warning in config.warnings:
+            self._log.warning(str(warning))
+        return {"generation": generation, "changes": changes_between(before, config), "waiting": waiting}
+
+    def _reload_by_signal(self) -> None:
+        async def reload() -> None:
+            try:
+                await self._reload(os_actor())
+            except InterlockError as problem:
+                self._log.error("the reload was refused; nothing was changed", problem=str(problem))
+
+        self._begin(reload())
+
+    # -- the background
+
+    async def _beat(self) -> None:
+        while True:
+            self._page.beat(CONTROL_SLOT, self._clock.monotonic())
+            await asyncio.sleep(BEAT)
+
+    async def _keys_changed(self) -> None:
+        await self._change(lambda: self._builder.rebuild(compile_issuers(self._config, self._known)))
+        await self._change(lambda: wait_for_workers(self._builder))
+
+    async def _keep_house(self) -> None:
+        """Take changes into a new snapshot before they become many; renew the certificate before it expires."""
+        while True:
+            try:
+                await self._change(self._clean)
+            except InterlockError as problem:
+                self._log.error("housekeeping failed", problem=str(problem))
+            await asyncio.sleep(HOUSEKEEPING)
+
+    def _clean(self) -> None:
+        renewed = False
+        if uses_own_authority(self._config):
+            acts = self._desk.acts(NODE)
+            renewed = ensure_certificate(self._config, self._paths, self._desk.keyring, acts, self._clock)
+            if renewed:
+                self._log.info("the server certificate was renewed")
+        if renewed or self._builder.overlay() > OVERLAY:
+            self._builder.rebuild()
+            wait_for_workers(self._builder)
+
+    async def _serve_admin(self) -> None:
+        """Last, since loading it takes a while; nothing else waits for it."""
+        try:
+            self._admin = await asyncio.to_thread(self._make_admin)
+            await self._admin.start()
+        except Exception as problem:
+            self._log.error("the admin listener does not serve", problem=repr(problem))
+
+    def _make_admin(self) -> AdminServer:
+        from interlock.control.admin import AdminServer, make_app, public_jwks
+
+        app = make_app(self._paths, public_jwks(self._desk.keyring.assertion_key), self._extra)
+        return AdminServer(app, self._admin_socket)
+
+    def _extra(self) -> dict[str, Any]:
+        return {"issuers": self._watch.status()}
+
+    def _begin(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+NODE = Principal("service", "interlock", "control")
+
+
+def run(file: Path, data_dir: Path, admin: socket.socket, log: Log) -> None:
+    """The life of the control process, after the fork."""
+
+    async def main() -> None:
+        await Control(file, Paths(data_dir), admin, log).run()
+
+    asyncio.run(main())

@@ -1,0 +1,71 @@
+"""Reading the record, which is itself recorded, and acknowledging what was found in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from interlock.audit import parse_id, query
+from interlock.errors import RecordError, UsageError
+from interlock.keys import Keyring
+from interlock.model import Event
+
+if TYPE_CHECKING:
+    from interlock.audit import ActRecorder
+
+
+class Question(msgspec.Struct, forbid_unknown_fields=True):
+    kind: Literal["calls", "acts"] = "calls"
+    since_ns: int | None = None
+    until_ns: int | None = None
+    principal: str | None = None
+    decision: Literal["allow", "deny"] | None = None
+    limit: int | None = None
+
+
+class Acknowledge(msgspec.Struct, forbid_unknown_fields=True):
+    record: str
+    note: str
+
+
+def ask(
+    question: Question, record: Path, keyring: Keyring, acts: ActRecorder, row: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Give each answer to `row`. The result says how many, and what of the record could not be read."""
+    asked = msgspec.to_builtins(question)
+    acts.act(Event.RECORD_READ, {name: value for name, value in asked.items() if value is not None})
+    problems: list[str] = []
+
+    def open_key(recipient: str, sealed: bytes, info: bytes) -> bytes:
+        return keyring.open_record_key(recipient).open(sealed, info)
+
+    def problem(error: RecordError) -> None:
+        problems.append(str(error))
+
+    count = 0
+    for found in query(
+        record,
+        open_key,
+        kind=question.kind,
+        since=question.since_ns,
+        until=question.until_ns,
+        principal=question.principal,
+        decision=question.decision,
+        limit=question.limit,
+        on_problem=problem,
+    ):
+        row(found)
+        count += 1
+    return {"count": count, "problems": problems}
+
+
+def acknowledge(wanted: Acknowledge, acts: ActRecorder) -> dict[str, Any]:
+    """Put on the record that somebody looked into a gap or an alarm."""
+    try:
+        about = parse_id(wanted.record)
+    except (ValueError, RecordError) as error:
+        raise UsageError(f"{wanted.record!r} is not the id of a record: {error}") from None
+    return {"id": acts.acknowledge(about, wanted.note)}

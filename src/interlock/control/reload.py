@@ -1,0 +1,105 @@
+"""Taking up a changed file: all of it or nothing, while calls go on.
+
+The bytes that were taken up last are kept in `run/applied`, so that a control process that was restarted
+knows what the node runs with, whatever has become of the file since.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from interlock.control.build import SnapshotBuilder
+from interlock.control.check import load_checked
+from interlock.control.compile import compile_node, compile_routes
+from interlock.control.paths import Paths
+from interlock.errors import InterlockError, NodeError
+from interlock.model import Event, Recorder
+from interlock.snapshot import NodeSpec, await_generation
+
+if TYPE_CHECKING:
+    from interlock.config import Change, Config
+
+SHOWN = 50  # changes named in the record
+
+
+def read_applied(paths: Paths, file: Path) -> Config:
+    """The configuration the node runs with. Raises `ConfigError`, `NodeError` if it was never written."""
+    from interlock.config import parse
+
+    try:
+        data = paths.applied.read_bytes()
+    except OSError as problem:
+        raise NodeError(f"{paths.applied} cannot be read: {problem.strerror}") from None
+    return parse(data, file)
+
+
+def apply(file: Path, builder: SnapshotBuilder, *, before: Config | None, acts: Recorder) -> tuple[Config, int]:
+    """Check the file, record that it is taken up, and write the snapshot made of it.
+
+    Gives the configuration and the snapshot's generation. `before`: what the node runs with; None at start.
+    Raises `ConfigError`, or `NodeError` for what only a restart can change; nothing is changed then.
+    """
+    paths = builder.paths
+    try:
+        data = file.read_bytes()
+    except OSError as problem:
+        raise NodeError(f"{file} cannot be read: {problem.strerror}") from None
+    try:
+        config = load_checked(file, data)
+        changes = changes_between(before, config) if before is not None else []
+        _refuse_what_needs_a_restart(changes)
+        node = compile_node(config, paths, builder.clock.wall())
+    except InterlockError as problem:
+        acts.act(Event.CONFIG_REFUSED, {"file": str(file), "problems": str(problem)[:4000]})
+        raise
+    if before is not None:
+        node = _with_running_listeners(node, builder.current())
+    details: dict[str, Any] = {"file": str(file), "digest": config.digest}
+    if before is not None:
+        details["changes"] = [f"{change['kind']} {change['where']}" for change in changes[:SHOWN]]
+        details["change_count"] = len(changes)
+    acts.act(Event.CONFIG_LOAD, details)
+    generation = builder.build(node, compile_routes(config))
+    _keep(paths, data)
+    return config, generation
+
+
+def _refuse_what_needs_a_restart(changes: list[dict[str, Any]]) -> None:
+    needed = [change["where"] for change in changes if change["restart"]]
+    if needed:
+        raise NodeError(f"a reload cannot change {', '.join(needed)}: restart the node; nothing was changed")
+
+
+def changes_between(before: Config, after: Config) -> list[dict[str, Any]]:
+    """What taking up `after` would change, in plain values."""
+    from interlock.config import plan
+
+    return [_change(change) for change in plan(before, after)]
+
+
+def wait_for_workers(builder: SnapshotBuilder) -> list[int]:
+    """Wait until the workers use the snapshot; gives the slots of those that do not after ten seconds."""
+    return await_generation(builder.paths.run, builder.page)
+
+
+def _with_running_listeners(node: NodeSpec, running: NodeSpec) -> NodeSpec:
+    """A port that the kernel chose stays what it is."""
+    listeners = [
+        msgspec.structs.replace(new, address=old.address)
+        for new, old in zip(node.listeners, running.listeners, strict=True)
+    ]
+    return msgspec.structs.replace(node, listeners=listeners)
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {"kind": change.kind, "where": change.where, "summary": change.summary, "restart": change.restart}
+
+
+def _keep(paths: Paths, data: bytes) -> None:
+    aside = paths.applied.with_name(f".{paths.applied.name}.{os.getpid()}")
+    aside.write_bytes(data)
+    os.replace(aside, paths.applied)

@@ -1,0 +1,143 @@
+"""Administration: every act on a node, done the same way by the control process and by offline commands.
+
+Each act is put on the record before it takes place; what cannot be recorded is not done. The state
+database comes next, and the running workers last, so that a snapshot made meanwhile holds it or the change
+log does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from interlock.clock import Clock, SystemClock
+from interlock.control.acts import open_acts
+from interlock.control.keys import Create, KeyDesk, Named, Rotate
+from interlock.control.paths import Paths
+from interlock.control.publish import Publisher
+from interlock.control.reading import Acknowledge, Question, acknowledge, ask
+from interlock.control.status import read_status
+from interlock.errors import NodeError, UsageError
+from interlock.keys import Keyring, load_kek
+from interlock.model import Principal
+from interlock.snapshot import NodePage
+from interlock.store import State
+
+if TYPE_CHECKING:
+    from interlock.audit import ActRecorder
+    from interlock.config import Config
+
+Row = Callable[[dict[str, Any]], None]
+T = TypeVar("T")
+
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """No arguments."""
+
+
+class Administration:
+    """For one thread, but for `audit.query`, which may run beside the others."""
+
+    def __init__(
+        self, file: Path, config: Config, *, writer: str, page: NodePage | None, clock: Clock | None = None
+    ) -> None:
+        """`page`: of the running node, None when there is none; `writer`: whose segment the acts go into."""
+        self.file = file
+        self.config = config
+        self.paths = Paths(config.data_dir)
+        self.clock: Clock = clock or SystemClock()
+        self.page = page
+        self._writer = writer
+        self._acts: ActRecorder | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, file: Path, config: Config, *, writer: str, running: bool) -> Administration:
+        """For a command: beside a running node, or alone, when the caller holds the data directory's lock."""
+        paths = Paths(config.data_dir)
+        paths.make_run_dir()
+        administration = cls(file, config, writer=writer, page=NodePage.open(paths.page) if running else None)
+        if not running:
+            administration.keyring.ensure()
+        return administration
+
+    def __enter__(self) -> Administration:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the segment of the acts; without a running node also seal it."""
+        if self._acts is not None:
+            self._acts.close()
+            self._acts = None
+            if self.page is None:
+                from interlock.audit import AttestPage, seal_now
+                from interlock.keys import recipient
+
+                seal_now(self.paths.record, recipient(self.paths.keys), AttestPage.open(self.paths.attest))
+        if "state" in self.__dict__:
+            self.state.close()
+        if self.page is not None:
+            self.page.close()
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """Opened when first needed: revoking must not need the key-encryption key."""
+        return Keyring(self.paths.keys, load_kek(self.config.keys.kek, self.paths.keys))
+
+    @cached_property
+    def state(self) -> State:
+        return State.open(self.paths.state)
+
+    @cached_property
+    def key_desk(self) -> KeyDesk:
+        return KeyDesk(self.state, Publisher(self.paths, self.page), self.clock)
+
+    def acts(self, actor: Principal) -> ActRecorder:
+        """The recorder for what `actor` does."""
+        with self._lock:
+            if self._acts is None:
+                self._acts = open_acts(self.paths, self._writer, str(actor))
+            return self._acts.by(str(actor))
+
+    def perform(self, op: str, arguments: dict[str, Any], actor: Principal, row: Row) -> dict[str, Any]:
+        """Do one act, or answer one question; `row` is given what comes piece by piece. Raises `InterlockError`."""
+        match op:
+            case "key.create":
+                roles = frozenset(self.config.roles)
+                return self.key_desk.create(_read(arguments, Create), roles, self.keyring, self.acts(actor))
+            case "key.rotate":
+                return self.key_desk.rotate(_read(arguments, Rotate), self.keyring, self.acts(actor))
+            case "key.revoke":
+                return self.key_desk.revoke(_read(arguments, Named), self.acts(actor))
+            case "key.list":
+                _read(arguments, Nothing)
+                return self.key_desk.list()
+            case "audit.query":
+                return ask(_read(arguments, Question), self.paths.record, self.keyring, self.acts(actor), row)
+            case "audit.acknowledge":
+                return acknowledge(_read(arguments, Acknowledge), self.acts(actor))
+            case "status":
+                _read(arguments, Nothing)
+                return read_status(self.paths.run, self.clock)
+            case "reload" | "plan":
+                raise NodeError("the node does not run: start it with `interlock up`")
+            case _:
+                raise UsageError(f"there is no operation {op!r}")
+
+
+def _read(arguments: dict[str, Any], kind: type[T]) -> T:
+    try:
+        return msgspec.convert(arguments, kind)
+    except msgspec.ValidationError as problem:
+        raise UsageError(str(problem)) from None

@@ -1,0 +1,140 @@
+"""What the node is doing, read from `run/` by whoever asks. Needs no process to answer, and changes nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from interlock.clock import SECOND, Clock, SystemClock
+from interlock.errors import SnapshotError
+from interlock.snapshot import NodePage, Process
+from interlock.snapshot.page import ALARMS, EPOCH, GENERATION, SEALED_NS, SLOTS
+
+NODE_FILE = "node.json"
+LATE = 10 * SECOND  # a heartbeat older than this is worth a word
+
+
+class NodeFile(msgspec.Struct, frozen=True):
+    """`run/node.json`: what the supervisor says of itself when it starts."""
+
+    pid: int
+    version: str
+    boot_id: str
+    started: str  # RFC 3339
+    workers: int
+    listeners: list[str]  # URLs
+    admin: str
+    config: str = ""  # the file the node was started with
+    max_unsealed_ns: int = 30 * SECOND
+
+
+def read_node_file(run_dir: Path) -> NodeFile | None:
+    """What the last node wrote, if anything; it may be gone since."""
+    try:
+        return msgspec.json.decode((run_dir / NODE_FILE).read_bytes(), type=NodeFile)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def read_status(run_dir: Path, clock: Clock | None = None) -> dict[str, Any]:
+    """The node's state in plain values.
+
+    `running`: its supervisor lives. `serving`: every worker takes calls. `problems`: what an operator should
+    look at, in words.
+    """
+    clock = clock or SystemClock()
+    node = read_node_file(run_dir)
+    try:
+        page = NodePage.open(run_dir / "page")
+    except SnapshotError:
+        return {"running": False, "serving": False, "processes": [], "problems": ["the node does not run"]}
+    try:
+        return _describe(node, page, clock)
+    finally:
+        page.close()
+
+
+def _describe(node: NodeFile | None, page: NodePage, clock: Clock) -> dict[str, Any]:
+    now = clock.monotonic()
+    processes = list(page.processes())
+    supervisor = next((one for one in processes if one.kind == "supervisor"), None)
+    running = node is not None and supervisor is not None and supervisor.alive and supervisor.pid == node.pid
+    workers = [one for one in processes if one.kind == "worker" and one.alive]
+    serving = running and node is not None and sum(one.state == "ready" for one in workers) >= node.workers
+    words = page.words.tolist()
+    status: dict[str, Any] = {
+        "running": running,
+        "serving": serving,
+        "processes": [_process(one, now) for one in processes],
+        "generation": words[GENERATION],
+        "epoch": words[EPOCH],
+        "record": {
+            "sealed": rfc3339(words[SEALED_NS]) if words[SEALED_NS] else None,
+            "unsealed_seconds": _seconds(clock.wall() - words[SEALED_NS]) if words[SEALED_NS] else None,
+            "alarms": words[ALARMS],
+        },
+    }
+    if node is not None:
+        status.update(
+            version=node.version,
+            started=node.started,
+            listeners=node.listeners,
+            admin=node.admin,
+            config=node.config,
+            workers=node.workers,
+        )
+    status["problems"] = _problems(status, processes, node, now, clock.wall() - words[SEALED_NS])
+    assert words[SLOTS] == page.slots
+    return status
+
+
+def _process(one: Process, now: int) -> dict[str, Any]:
+    return {
+        "kind": one.kind,
+        "slot": one.slot,
+        "pid": one.pid if one.alive else 0,
+        "state": one.state if one.alive else "gone",
+        "alive": one.alive,
+        "restarts": one.restarts,
+        "started": rfc3339(one.started_ns),
+        "silent_seconds": _seconds(now - one.heartbeat_ns) if one.heartbeat_ns else None,
+        "epoch": one.epoch_acked,
+        "generation": one.generation_acked,
+    }
+
+
+def _problems(
+    status: dict[str, Any], processes: list[Process], node: NodeFile | None, now: int, unsealed: int
+) -> list[str]:
+    if not status["running"] or node is None:
+        return ["the node does not run"]
+    found = []
+    ready = sum(one.kind == "worker" and one.alive and one.state == "ready" for one in processes)
+    if ready < node.workers:
+        found.append(f"{ready} of {node.workers} workers serve")
+    for one in processes:
+        name = f"{one.kind} (slot {one.slot})"
+        if not one.alive:
+            if one.kind != "worker":
+                found.append(f"{name} is down")
+        elif one.heartbeat_ns and now - one.heartbeat_ns > LATE:
+            found.append(f"{name} has shown no sign of life for {_seconds(now - one.heartbeat_ns):.0f} s")
+        if one.kind == "worker" and one.alive and one.generation_acked < status["generation"]:
+            found.append(f"{name} is not on the current snapshot")
+    if status["record"]["sealed"] is not None and unsealed > node.max_unsealed_ns:
+        found.append(f"nothing was sealed for {_seconds(unsealed):.0f} s: calls are refused until the recorder is back")
+    if status["record"]["alarms"]:
+        found.append(f"the recorder raised {status['record']['alarms']} alarms: run `interlock audit verify`")
+    return found
+
+
+def rfc3339(wall_ns: int) -> str:
+    """Wall nanoseconds as RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(wall_ns / SECOND, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _seconds(duration_ns: int) -> float:
+    return round(duration_ns / SECOND, 3)

@@ -1,0 +1,185 @@
+"""Step 2 of a call, compiled per route: what must be shown, what was shown, and that it belongs together.
+
+In this order:
+
+ 1. Whatever is presented is verified; one that is invalid refuses the call, whatever else is presented.
+    A certificate is presented where the route asks for one (browsers and meshes show it everywhere).
+ 2. A token that is bound to a certificate (`cnf.x5t#S256`, RFC 8705) holds only on a connection that
+    showed it, whether or not the route asks for certificates.
+ 3. The first alternative of the route's list that is wholly presented applies.
+ 4. Its credentials name one principal, or the token is bound to that very certificate.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Sequence
+
+from interlock.identity.apikey import ApiKeyVerifier
+from interlock.identity.certificate import CertificateVerifier
+from interlock.identity.challenge import Challenge
+from interlock.identity.token import TokenVerifier
+from interlock.model import Identity, PeerCertificate, Pending, Reason, Refusal
+
+METHODS = ("jwt", "api_key", "mtls")
+MERGED = 4096  # combined identities kept per route
+
+# bearer token, API key, peer certificate, source address, wall ns
+Authenticate = Callable[[bytes | None, bytes | None, PeerCertificate | None, str, int], Identity | Refusal | Pending]
+
+
+def compile_authenticator(
+    alternatives: Sequence[Sequence[str]],
+    *,
+    jwt: TokenVerifier,
+    keys: ApiKeyVerifier,
+    certificates: CertificateVerifier,
+    trust: str,
+) -> Authenticate:
+    """One function for a route that asks for any of `alternatives`, each meaning all of its methods.
+
+    `ValueError` for a route that asks for nothing, or for what is not known: public routes have no
+    authenticator at all.
+    """
+    slow = _Authenticator(alternatives, jwt, keys, certificates, trust).authenticate
+    tokens = jwt.entries
+    api_keys = keys.entries
+    directory = keys.directory
+    takes_token = ["jwt"] in [list(one) for one in alternatives]
+    takes_key = ["api_key"] in [list(one) for one in alternatives]
+    takes_certificate = any("mtls" in one for one in alternatives)
+
+    def authenticate(
+        bearer: bytes | None, api_key: bytes | None, peer: PeerCertificate | None, address: str, now: int
+    ) -> Identity | Refusal | Pending:
+        # What was verified before, presented alone: the same checks as below, on the remembered result.
+        if peer is None or not takes_certificate:
+            if bearer is not None:
+                if api_key is None and takes_token:
+                    token = tokens.get(bearer)
+                    if (
+                        token is not None
+                        and token.not_before <= now < token.until
+                        and token.epoch == directory.epoch
+                        and not token.bound
+                    ):
+                        return token.identity
+            elif api_key is not None and takes_key:
+                key = api_keys.get(api_key)
+                if (
+                    key is not None
+                    and key.not_before <= now < key.until
+                    and key.epoch == directory.epoch
+                    and not key.networks
+                ):
+                    return key.identity
+        return slow(bearer, api_key, peer, address, now)
+
+    return authenticate
+
+
+class _Authenticator:
+    """The whole of it, for everything but the plainest cases."""
+
+    def __init__(
+        self,
+        alternatives: Sequence[Sequence[str]],
+        jwt: TokenVerifier,
+        keys: ApiKeyVerifier,
+        certificates: CertificateVerifier,
+        trust: str,
+    ) -> None:
+        self._alternatives = [tuple(one) for one in alternatives]
+        methods = {method for one in self._alternatives for method in one}
+        if not methods or not methods <= set(METHODS) or () in self._alternatives:
+            raise ValueError(f"{alternatives!r} is not a list of ways to authenticate")
+        self._takes_certificate = "mtls" in methods
+        self._jwt = jwt
+        self._keys = keys
+        self._certificates = certificates
+        self._trust = trust
+        self._challenge = Challenge(methods)
+        self._merged: dict[tuple[Identity, ...], Identity] = {}
+
+    def authenticate(
+        self, bearer: bytes | None, api_key: bytes | None, peer: PeerCertificate | None, address: str, now: int
+    ) -> Identity | Refusal | Pending:
+        challenge = self._challenge
+        shown: dict[str, Identity] = {}
+        # 1. and 2.
+        if bearer is not None:
+            token = self._jwt.verify(bearer, now)
+            if isinstance(token, Pending):
+                return token
+            if isinstance(token, Refusal):
+                return challenge.put(token, bearer=True)
+            if token.bound_to and not _holds(token, peer):
+                return challenge.put(Refusal(Reason.TOKEN_BINDING, (), token.text), bearer=True)
+            shown["jwt"] = token
+        if api_key is not None:
+            key = self._keys.verify(api_key, address, now)
+            if isinstance(key, Refusal):
+                return challenge.put(key)
+            shown["api_key"] = key
+        if peer is not None and self._takes_certificate:
+            certificate = self._certificates.verify(peer, self._trust, now)
+            if isinstance(certificate, Refusal):
+                return challenge.put(certificate)
+            shown["mtls"] = certificate
+        # 3.
+        for alternative in self._alternatives:
+            if all(method in shown for method in alternative):
+                # 4.
+                return self._together(tuple(shown[method] for method in alternative))
+        return challenge.missing(f"presented: {', '.join(shown)}" if shown else "")
+
+    def _together(self, parts: tuple[Identity, ...]) -> Identity | Refusal:
+        if len(parts) == 1:
+            return parts[0]
+        merged = self._merged.get(parts)
+        if merged is None:
+            if not _one_principal(parts):
+                names = " and ".join(part.text for part in parts)
+                return self._challenge.put(Refusal(Reason.CREDENTIAL_MISMATCH, (), names))
+            merged = _merge(parts)
+            if len(self._merged) >= MERGED:
+                self._merged.clear()
+            self._merged[parts] = merged
+        return merged
+
+
+def _holds(token: Identity, peer: PeerCertificate | None) -> bool:
+    return peer is not None and hmac.compare_digest(token.bound_to, peer.fingerprint)
+
+
+def _one_principal(parts: tuple[Identity, ...]) -> bool:
+    """All name the same principal; a certificate that the token is bound to needs no name of its own."""
+    bound_to = next((part.bound_to for part in parts if part.bound_to), None)
+    naming = [part for part in parts if not part.certificate or part.certificate != bound_to]
+    return len({part.principal for part in naming}) == 1
+
+
+def _merge(parts: tuple[Identity, ...]) -> Identity:
+    """One identity: the principal's own roles from every part that names it, the rest from the first that has it."""
+    first = next((part for part in parts if "mtls" not in part.methods), parts[0])
+    same = [part for part in parts if part.principal == first.principal]
+    ends = [part.expires for part in parts if part.expires]
+    return Identity(
+        principal=first.principal,
+        text=first.text,
+        methods=tuple(method for part in parts for method in part.methods),
+        roles=frozenset().union(*(part.roles for part in same)),
+        permissions=frozenset().union(*(part.permissions for part in same)),
+        scopes=frozenset().union(*(part.scopes for part in same)),
+        claims=first.claims,
+        issuer=next((part.issuer for part in parts if part.issuer), ""),
+        trust=next((part.trust for part in parts if part.trust), ""),
+        not_before=max(part.not_before for part in parts),
+        expires=min(ends) if ends else 0,
+        networks=tuple(network for part in parts for network in part.networks),
+        handles=first.handles + tuple(handle for part in parts if part is not first for handle in part.handles),
+        certificate=next((part.certificate for part in parts if part.certificate), b""),
+        bound_to=next((part.bound_to for part in parts if part.bound_to), b""),
+        limit_key=first.limit_key,
+        credential=first.credential,
+    )

@@ -1,0 +1,29 @@
+"""What verification asks of the node's state."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class KeyDirectory(Protocol):
+    """The worker's view of keys and revocations: the snapshot, and what was said since.
+
+    `epoch` MUST change whenever an answer of the other two may have changed (a change log applied, a
+    snapshot swapped in): a cached identity is asked about again only then.
+    """
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def lookup_key(self) -> bytes:
+        """Under what API keys are hashed (32 bytes)."""
+        ...
+
+    def find_key(self, lookup: bytes, /) -> bytes | None:
+        """The entry of an API key (`encode_key_entry`) by its 32-byte keyed hash."""
+        ...
+
+    def is_revoked(self, handle: bytes, /) -> bool:
+        """Whether a 32-byte handle was revoked."""
+        ...

@@ -1,0 +1,10 @@
+"""The local certificate authority: server certificates for `tls: auto`, client certificates for partners.
+
+Its key is sealed in the keyring and opened only to issue. It MUST NOT be handed to a worker.
+"""
+
+from interlock.pki.authority import Issued, LocalAuthority
+from interlock.pki.files import ensure_server_files
+from interlock.pki.renewal import renew_due
+
+__all__ = ["Issued", "LocalAuthority", "ensure_server_files", "renew_due"]

@@ -1,0 +1,135 @@
+"""What each process of a node runs, and what it is given. Only `prepare` and `control` open the KEK."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interlock.clock import SystemClock
+from interlock.control.log import Log, bridge_logging
+from interlock.control.paths import Paths
+from interlock.errors import KeyMaterialError
+from interlock.snapshot import NodePage
+from interlock.snapshot.page import ALARMS, READY, RECORDER_SLOT, SEALED_NS
+from interlock.supervisor.prepare import Prepared
+
+if TYPE_CHECKING:
+    from interlock.audit import Recorder
+    from interlock.config import Config
+
+
+class Bodies:
+    """Made by the supervisor before it forks; each method runs in a child of its own."""
+
+    def __init__(
+        self, file: Path, config: Config, paths: Paths, page: NodePage, admin: socket.socket, log: Log
+    ) -> None:
+        self._file = file
+        self._config = config
+        self._paths = paths
+        self._page = page
+        self._admin = admin
+        self._log = log
+        self._prepared: Prepared | None = None
+
+    def give(self, prepared: Prepared) -> None:
+        """What the workers will need."""
+        self._prepared = prepared
+
+    def load(self) -> None:
+        """Import here what every worker needs, so that they share it."""
+        import interlock.gateway.worker  # noqa: F401
+
+    def prepare(self) -> Prepared:
+        """Keys, state, certificate and the first snapshot."""
+        from interlock.control.build import SnapshotBuilder
+        from interlock.control.certificates import ensure_certificate
+        from interlock.control.compile import uses_own_authority
+        from interlock.control.reload import apply
+        from interlock.control.service import Administration
+        from interlock.control.wire import os_actor
+
+        clock = SystemClock()
+        notes = []
+        desk = Administration(self._file, self._config, writer="prepare", page=self._page, clock=clock)
+        if not (self._paths.keys / "record.pub").exists():
+            notes.append("made the node's keys")
+        desk.keyring.ensure()
+        acts = desk.acts(os_actor())
+        try:
+            if uses_own_authority(self._config) and ensure_certificate(
+                self._config, self._paths, desk.keyring, acts, clock
+            ):
+                notes.append(f"issued a server certificate; callers trust {self._paths.pki / 'ca.pem'}")
+            builder = SnapshotBuilder(self._paths, desk.state, self._page, clock)
+            config, _ = apply(self._file, builder, before=None, acts=acts)
+            return Prepared(desk.keyring.lookup_key, desk.keyring.assertion_key, config.digest, notes)
+        finally:
+            acts.close()
+
+    def recorder(self) -> None:
+        """Seals what the others write."""
+        from interlock.audit import AttestPage, run_recorder
+        from interlock.keys import recipient
+
+        self._settle("recorder")
+        page, clock = self._page, SystemClock()
+        page.set_state(RECORDER_SLOT, READY)
+        page.beat(RECORDER_SLOT, clock.monotonic())
+
+        def alive(_recorder: Recorder) -> None:
+            page.beat(RECORDER_SLOT, clock.monotonic())
+
+        sealed = run_recorder(
+            self._paths.record,
+            recipient(self._paths.keys),
+            RecordWords(page),
+            AttestPage.open(self._paths.attest),
+            on_tick=alive,
+        )
+        raise SystemExit(0 if sealed else 1)
+
+    def control(self) -> None:
+        """Answers commands and keeps things fresh."""
+        from interlock.control.main import run
+
+        self._prepared = None
+        self._settle("control", keeps_environment=True)
+        run(self._file, self._config.data_dir, self._admin, self._log.named("control"))
+
+    def worker(self, slot: int, sockets: list[socket.socket]) -> Callable[[], None]:
+        """The body of the worker in `slot`."""
+
+        def body() -> None:
+            from interlock.gateway.worker import WorkerSecrets, run
+
+            self._settle(f"worker-{slot}")
+            prepared = self._prepared
+            if prepared is None:
+                raise KeyMaterialError("nothing was prepared")
+            run(slot, sockets, self._config.data_dir, WorkerSecrets(prepared.lookup_key, prepared.assertion_key))
+
+        return body
+
+    def _settle(self, name: str, *, keeps_environment: bool = False) -> None:
+        """Say whose log it is; a KEK that came by the environment goes no further."""
+        bridge_logging(self._log.named(name))
+        kek = self._config.keys.kek
+        if not keeps_environment and kek is not None and kek.kind == "env":
+            os.environ.pop(kek.name, None)
+
+
+class RecordWords:
+    """The recorder's words on the shared page."""
+
+    def __init__(self, page: NodePage) -> None:
+        self._words = page.words
+
+    def published(self, sealed_ns: int) -> None:
+        self._words[SEALED_NS] = sealed_ns
+
+    def alarm(self) -> None:
+        self._words[ALARMS] += 1

@@ -1,0 +1,127 @@
+"""The smuggling corpus against the running gateway, with two different parsers behind it, and with a second
+caller on the same pooled connections who must not be hurt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.corpus.smuggling import CASES, Case
+from tests.integration.nginx import Nginx, executable
+from tests.integration.node import Node
+from tests.integration.upstream import Upstream
+
+pytestmark = pytest.mark.integration
+
+CONFIG = """
+version: 1
+workers: 1
+listeners:
+  - {{address: 127.0.0.1:PORT, tls: off}}
+connections: {{body_timeout: 2s, header_timeout: 2s}}
+services:
+  up: {{upstreams: [{url}]}}
+routes:
+  - {{match: "GET,POST,HEAD,PUT,DELETE,OPTIONS,PATCH /a", service: up, allow: public, limit: none}}
+  - {{match: GET /victim/{{number}}, service: up, allow: public, limit: none}}
+"""
+
+
+def first_status(answer: bytes) -> int:
+    assert answer.startswith(b"HTTP/1.1 "), answer[:200]
+    return int(answer[9:12])
+
+
+def attack(node: Node, case: Case) -> bytes:
+    try:
+        return node.raw(case.raw, timeout=0.5, until_close=False)
+    except (ConnectionError, TimeoutError):
+        return b""
+
+
+def run(node: Node, seen: Callable[[], list[str]]) -> None:
+    wrong: list[str] = []
+    with httpx.Client(base_url=node.url, trust_env=False, timeout=10) as victim:
+        for number, case in enumerate(CASES):
+            answer = attack(node, case)
+            if case.reason is not None and answer:
+                status = first_status(answer)
+                # requests before the bad one on the same connection may pass
+                if status != case.reason.status and b" %d " % case.reason.status not in answer:
+                    wrong.append(f"{case.name}: answered {status}, not {case.reason.status}")
+            ask = f"/victim/{number}"
+            got = victim.get(ask)
+            if got.status_code != 200 or ask not in got.text:
+                wrong.append(f"{case.name}: the victim got {got.status_code} {got.text[:100]}")
+    requests = seen()
+    smuggled = [line for line in requests if "admin" in line.lower() or "smuggled" in line.lower()]
+    assert not smuggled, f"reached the upstream: {smuggled}"
+    assert not wrong, "\n".join(wrong)
+
+
+def test_with_h11_behind(make_node: Callable[..., Node], upstream: Upstream) -> None:
+    node = make_node(CONFIG.format(url=upstream.url)).start()
+    run(node, upstream.targets)
+    assert upstream.errors == [], "the gateway sent what h11 refuses"
+    assert node.stop() == 0
+    assert node.verify()["ok"]
+
+
+def test_with_nginx_behind(make_node: Callable[..., Node], tmp_path: Path) -> None:
+    if executable() is None:
+        pytest.skip("nginx is not installed: apt-get install nginx-light")
+    nginx = Nginx(tmp_path / "nginx")
+    try:
+        node = make_node(CONFIG.format(url=nginx.url)).start()
+        run(node, nginx.seen)
+        refused = [line for line in nginx.log.read_text().splitlines() if line.split()[-1] == "400"]
+        assert refused == [], "the gateway sent what nginx refuses"
+    finally:
+        nginx.close()
+
+
+def test_every_refusal_is_on_the_record_with_its_reason(make_node: Callable[..., Node], upstream: Upstream) -> None:
+    node = make_node(CONFIG.format(url=upstream.url)).start()
+    import time
+
+    chosen = [case for case in CASES if case.reason is not None][::7]
+    for case in chosen:
+        attack(node, case)
+        time.sleep(0.12)  # below the rate at which refusals are counted together
+    recorded = {call["reason"] for call in node.query("--decision", "deny")}
+    expected = {str(case.reason) for case in chosen if case.reason is not None}
+    late = {"request-timeout", "client-gone", "malformed-body"}
+    assert expected - late <= recorded, expected - recorded
+
+
+def test_slowloris(make_node: Callable[..., Node], upstream: Upstream) -> None:
+    """A head and a body that come one byte at a time are given up; others are served meanwhile."""
+    import socket
+    import time
+
+    node = make_node(CONFIG.format(url=upstream.url)).start()
+    slow: list[socket.socket] = []
+    for number in range(50):
+        sock = node.connect()
+        sock.sendall(b"GET /a HT" if number % 2 else b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+        slow.append(sock)
+    end = time.monotonic() + 8
+    closed = 0
+    while time.monotonic() < end and closed < len(slow):
+        closed = 0
+        for sock in slow:
+            try:
+                sock.send(b"x")
+                sock.setblocking(False)
+                closed += sock.recv(1000) == b""
+            except BlockingIOError:
+                pass
+            except OSError:
+                closed += 1
+        assert node.get("/victim/1").status_code == 200
+        time.sleep(0.3)
+    assert closed > 45, f"only {closed} of {len(slow)} slow connections were given up"
+    assert not [target for target in upstream.targets() if target == "POST /a"]

@@ -1,0 +1,229 @@
+"""Which fields pass, in both directions, and whose word is taken on where a call came from."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from interlock.gateway.fields import client_address, request_fields, response_fields, trace_parent
+from interlock.gateway.http1 import RequestHead, parse_request_head, parse_response_head
+from tests.corpus.smuggling import get, post
+
+PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+
+
+def head(*fields: bytes) -> RequestHead:
+    return parse_request_head(get(*fields))
+
+
+def forwarded(
+    request: RequestHead, *, peer: str = "192.0.2.7", trusted: bool = False, credentials: bool = False, source: str = ""
+) -> dict[bytes, list[bytes]]:
+    """Our field lines, by lower-case name; every one must be a whole line."""
+    lines = b"".join(
+        request_fields(
+            request,
+            peer=peer,
+            source=source or peer,
+            scheme="https",
+            trusted=trusted,
+            forward_credentials=credentials,
+        )
+    )
+    found: dict[bytes, list[bytes]] = {}
+    assert lines.endswith(b"\r\n")
+    for line in lines[:-2].split(b"\r\n"):
+        name, _, value = line.partition(b": ")
+        found.setdefault(name.lower(), []).append(value)
+    return found
+
+
+SPOOFED = (
+    b"X-Forwarded-For: 127.0.0.1",
+    b"X-Forwarded-Proto: http",
+    b"X-Forwarded-Host: internal",
+    b"X-Forwarded-Port: 1",
+    b"X-Forwarded-Prefix: /admin",
+    b"X-Real-IP: 127.0.0.1",
+    b"True-Client-IP: 127.0.0.1",
+    b"Forwarded: for=127.0.0.1",
+    b"Via: 1.0 nowhere",
+)
+
+
+def test_an_untrusted_peer_is_not_believed() -> None:
+    assert forwarded(head(*SPOOFED, b"Accept: */*")) == {
+        b"accept": [b"*/*"],
+        b"x-forwarded-for": [b"192.0.2.7"],
+        b"x-forwarded-proto": [b"https"],
+        b"x-forwarded-host": [b"api.example"],
+        b"x-real-ip": [b"192.0.2.7"],
+        b"forwarded": [b'for=192.0.2.7;proto=https;host="api.example"'],
+        b"via": [b"1.1 interlock"],
+    }
+
+
+def test_one_callers_origin_is_not_anothers() -> None:
+    first = forwarded(head(), peer="192.0.2.1")
+    second = forwarded(head(), peer="2001:db8::1")
+    assert first[b"x-forwarded-for"] == [b"192.0.2.1"]
+    assert second[b"x-forwarded-for"] == [b"2001:db8::1"]
+    assert second[b"forwarded"] == [b'for="[2001:db8::1]";proto=https;host="api.example"']
+
+
+def test_a_trusted_proxy_is_appended_to() -> None:
+    found = forwarded(
+        head(
+            b"X-Forwarded-For: 198.51.100.1",
+            b"x-forwarded-for: 10.1.1.1",
+            b"X-Forwarded-Proto: http",
+            b"X-Forwarded-Host: www.example",
+            b"X-Forwarded-Port: 443",
+            b"X-Real-IP: 6.6.6.6",
+            b"True-Client-IP: 6.6.6.6",
+            b"Forwarded: for=198.51.100.1",
+            b"Via: 2 edge",
+        ),
+        peer="10.0.0.1",
+        trusted=True,
+        source="198.51.100.1",
+    )
+    assert found == {
+        b"x-forwarded-for": [b"198.51.100.1, 10.1.1.1, 10.0.0.1"],
+        b"x-forwarded-proto": [b"http"],
+        b"x-forwarded-host": [b"www.example"],
+        b"x-forwarded-port": [b"443"],
+        b"x-real-ip": [b"198.51.100.1"],
+        b"forwarded": [b'for=198.51.100.1, for=10.0.0.1;proto=https;host="api.example"'],
+        b"via": [b"2 edge, 1.1 interlock"],
+    }
+
+
+def test_a_trusted_proxy_that_says_nothing_or_too_much() -> None:
+    found = forwarded(
+        head(b"X-Forwarded-Proto: http", b"X-Forwarded-Proto: https", b"X-Forwarded-For: " + b"1.1.1.1, " * 500),
+        peer="10.0.0.1",
+        trusted=True,
+    )
+    assert found[b"x-forwarded-proto"] == [b"https"]
+    assert found[b"x-forwarded-for"] == [b"10.0.0.1"]
+
+
+def test_credentials_pass_only_when_asked_for() -> None:
+    request = head(b"Authorization: Bearer x", b"X-API-Key: y", b"Cookie: z")
+    without = forwarded(request)
+    assert b"authorization" not in without
+    assert b"x-api-key" not in without
+    assert without[b"cookie"] == [b"z"]
+    with_them = forwarded(request, credentials=True)
+    assert with_them[b"authorization"] == [b"Bearer x"]
+    assert with_them[b"x-api-key"] == [b"y"]
+
+
+@pytest.mark.parametrize("credentials", [False, True])
+@pytest.mark.parametrize("trusted", [False, True])
+def test_never_ours_nor_hop_by_hop(trusted: bool, credentials: bool) -> None:
+    fields = (
+        b"Interlock-Identity: forged",
+        b"interlock_identity: forged",
+        b"X-Interlock-Identity: forged",
+        b"Keep-Alive: 5",
+        b"Proxy-Authorization: Basic x",
+        b"TE: trailers",
+        b"Connection: x-private",
+        b"X-Private: 1",
+        b"Any_Thing: 1",
+        b"X-Original-URL: /admin",
+        b"Expect: 100-continue",
+    )
+    found = forwarded(head(*fields), trusted=trusted, credentials=credentials)
+    assert set(found) == {
+        *(b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"forwarded", b"via")
+    }
+
+
+def test_framing_is_ours() -> None:
+    known = parse_request_head(post(b"Content-Length: 0005"))
+    assert forwarded(known)[b"content-length"] == [b"5"]
+    chunks = parse_request_head(post(b"transfer-encoding: Chunked"))
+    assert forwarded(chunks)[b"transfer-encoding"] == [b"chunked"]
+    assert b"content-length" not in forwarded(chunks)
+    assert b"content-length" not in forwarded(head())
+    assert forwarded(parse_request_head(post(b"Content-Length: 0")))[b"content-length"] == [b"0"]
+
+
+def test_asking_twice_gives_the_same() -> None:
+    request = head(b"Accept: */*")
+    assert forwarded(request) == forwarded(request)
+    assert request.plain == [b"Accept: */*\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "address"),
+    [
+        ((), "10.0.0.1"),
+        ((b"X-Forwarded-For: 198.51.100.1",), "198.51.100.1"),
+        ((b"X-Forwarded-For: 6.6.6.6, 198.51.100.1",), "198.51.100.1"),
+        ((b"X-Forwarded-For: 6.6.6.6, 198.51.100.1, 10.9.9.9",), "198.51.100.1"),
+        ((b"X-Forwarded-For: 6.6.6.6", b"X-Forwarded-For: 198.51.100.1, 10.9.9.9"), "198.51.100.1"),
+        ((b"X-Forwarded-For: 10.1.1.1, 10.2.2.2",), "10.1.1.1"),
+        ((b"X-Forwarded-For: 198.51.100.1:4711",), "198.51.100.1"),
+        ((b"X-Forwarded-For: [2001:db8::1]:4711",), "2001:db8::1"),
+        ((b"X-Forwarded-For: 2001:db8::1",), "2001:db8::1"),
+        ((b"X-Forwarded-For: ::ffff:198.51.100.1",), "198.51.100.1"),
+        ((b"X-Forwarded-For: ::ffff:10.1.1.1",), "10.1.1.1"),
+        ((b"X-Forwarded-For: 198.51.100.1, nonsense",), "10.0.0.1"),
+        ((b"X-Forwarded-For: 198.51.100.1, nonsense, 10.2.2.2",), "10.2.2.2"),
+        ((b"X-Forwarded-For: 6.6.6.6,",), "10.0.0.1"),
+        ((b"X-Forwarded-For: fe80::1%eth0",), "10.0.0.1"),
+        ((b"X-Forwarded-For: 0x0a.1.1.1",), "10.0.0.1"),
+        ((b"Forwarded: for=198.51.100.1",), "198.51.100.1"),
+        ((b'Forwarded: for=6.6.6.6, For="[2001:db8::1]:4711";proto=http;by=10.2.2.2',), "2001:db8::1"),
+        ((b'Forwarded: for="6.6.6.6, for=198.51.100.1"',), "10.0.0.1"),
+        ((b"Forwarded: for=198.51.100.1, for=unknown",), "10.0.0.1"),
+        ((b"Forwarded: for=198.51.100.1, proto=http",), "10.0.0.1"),
+        ((b'Forwarded: for="198.51.100.1',), "10.0.0.1"),
+        ((b"Forwarded: for=198.51.100.1", b"X-Forwarded-For: 198.51.100.1"), "198.51.100.1"),
+        ((b"Forwarded: for=6.6.6.6", b"X-Forwarded-For: 198.51.100.1"), "10.0.0.1"),
+        ((b"X-Real-IP: 6.6.6.6", b"True-Client-IP: 6.6.6.6"), "10.0.0.1"),
+        ((b"X_Forwarded_For: 6.6.6.6",), "10.0.0.1"),
+    ],
+)
+def test_client_address(fields: tuple[bytes, ...], address: str) -> None:
+    assert client_address(head(*fields), ip_address("10.0.0.1"), PROXIES) == address
+
+
+TRACE = b"0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize(
+    ("fields", "trace"),
+    [
+        ((), ""),
+        ((b"Traceparent: 00-" + TRACE + b"-b7ad6b7169203331-01",), TRACE.decode()),
+        ((b"Traceparent: 00-" + TRACE + b"-b7ad6b7169203331-01",) * 2, ""),
+        ((b"Traceparent: 00-" + TRACE.upper() + b"-b7ad6b7169203331-01",), ""),
+        ((b"Traceparent: 01-" + TRACE + b"-b7ad6b7169203331-01",), ""),
+        ((b"Traceparent: 00-" + b"0" * 32 + b"-b7ad6b7169203331-01",), ""),
+        ((b"Traceparent: 00-" + TRACE + b"-0000000000000000-01",), ""),
+        ((b"Traceparent: 00-" + TRACE + b"-b7ad6b7169203331-01-x",), ""),
+        ((b"Traceparent: x",), ""),
+    ],
+)
+def test_trace_parent(fields: tuple[bytes, ...], trace: str) -> None:
+    assert trace_parent(head(*fields)) == trace
+
+
+def test_answers() -> None:
+    raw = (
+        b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: text/plain\r\nAccess-Control-Allow-Origin: *\r\n"
+        b"Access-Control-Max-Age: 5\r\nConnection: x-a\r\nX-A: b\r\nContent-Length: 1\r\n\r\n"
+    )
+    found = parse_response_head(raw, "GET")
+    assert response_fields(found, own_cors=True) == [b"Content-Type: text/plain\r\n"]
+    assert response_fields(found) == [
+        b"Content-Type: text/plain\r\n",
+        b"Access-Control-Allow-Origin: *\r\n",
+        b"Access-Control-Max-Age: 5\r\n",
+    ]
