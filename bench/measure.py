@@ -70,12 +70,14 @@ def cpu_by_process(root: int) -> dict[int, tuple[float, float]]:
 
 
 def private_kib(pid: int) -> int:
-    """Memory that only this process holds, in KiB."""
-    total = 0
+    """Memory in KiB that only this process holds and that the kernel cannot drop (`Private_Dirty`).
+
+    Pages of mapped files, such as a snapshot, are the page cache's: shared by all workers.
+    """
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith(("Private_Clean:", "Private_Dirty:")):
-            total += int(line.split()[1])
-    return total
+        if line.startswith("Private_Dirty:"):
+            return int(line.split()[1])
+    raise BenchError(f"the kernel does not say what memory process {pid} has for itself")
 
 
 def tree_private_kib(root: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,8 +59,22 @@ class Node:
         core = GATEWAY_CORE if self.setup.pinned else None
         with running([*INTERLOCK, "-c", str(self.file), "up"], core, self.folder / "log", PORT) as pid:
             self.command("status", "--wait", "60")
+            self._started()
             scheme = "https" if self.setup.tls else "http"
             yield Gateway(pid, f"{scheme}://127.0.0.1:{PORT}/r0/a-1", calls, self.sealed)
+
+    def _started(self, limit_s: float = 60.0) -> None:
+        """Workers serve before control is ready; what control does at its start is not a call's cost."""
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            page = NodePage.open(self.data / "run" / "page")
+            states = {process.kind: process.state for process in page.processes()}
+            page.close()
+            if states.get("control") == "ready" and set(states.values()) == {"ready"}:
+                time.sleep(0.2)
+                return
+            time.sleep(0.05)
+        raise BenchError(f"not every process is ready after {limit_s:g} s: {states}")
 
     def sealed(self) -> object:
         """The size of every file of the record: at rest when what was written is sealed."""

@@ -50,6 +50,7 @@ class Case:
 def cases() -> list[Case]:
     few, many = "10 routes", f"{MANY_ROUTES:,} routes"
     some, crowd, one = "10 keys", f"{MANY_KEYS:,} keys", "one worker, not pinned"
+    turn = f"{KEYS_CALLED:,} keys, all called in turn"
 
     def by_key(name: str) -> Setup:
         return Setup(f"scale-{name}", authenticate="api_key")
@@ -60,7 +61,8 @@ def cases() -> list[Case]:
         Case(f"{many}, all called in turn", few, Setup("scale-routes-all", routes=MANY_ROUTES), paths=MANY_ROUTES),
         Case(some, some, by_key("keys-few"), keys=10),
         Case(f"{crowd}, ten called", some, by_key("keys-ten"), keys=MANY_KEYS),
-        Case(f"{crowd}, {KEYS_CALLED:,} in turn", some, by_key("keys-all"), keys=MANY_KEYS, keys_called=KEYS_CALLED),
+        Case(turn, turn, by_key("keys-turn"), keys=KEYS_CALLED, keys_called=KEYS_CALLED),
+        Case(f"{crowd}, {KEYS_CALLED:,} in turn", turn, by_key("keys-all"), keys=MANY_KEYS, keys_called=KEYS_CALLED),
         Case(f"10 keys, {REVOCATIONS:,} revocations", some, by_key("revoked"), keys=10, revocations=REVOCATIONS),
         Case(one, one, Setup("scale-worker", pinned=False)),
         Case("two workers, not pinned", one, Setup("scale-workers", pinned=False, workers=2)),

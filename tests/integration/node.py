@@ -67,7 +67,19 @@ class Node:
             self.process = subprocess.Popen(
                 [*INTERLOCK, "-c", str(self.file), "up"], stdout=log, stderr=log, env=self.env, cwd=self.folder
             )
-        self.cli("status", "--wait", str(int(wait)), timeout=wait + 10)
+        waiting = subprocess.Popen(
+            [*INTERLOCK, "-c", str(self.file), "status", "--wait", str(int(wait))],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self.env,
+            cwd=self.folder,
+        )
+        while waiting.poll() is None:
+            if self.process.poll() is not None:
+                waiting.kill()
+                waiting.wait()
+            time.sleep(0.02)
+        assert waiting.returncode == 0, f"the node does not serve\n{self.tail()}"
         return self
 
     def stop(self, timeout: float = 20) -> int:

@@ -107,12 +107,12 @@ def test_the_local_authority_serves_and_old_versions_do_not(tls_node: Node) -> N
 def test_each_route_verifies_against_its_own_bundle(
     tls_node: Node, authorities: dict[str, Authority], tmp_path: Path
 ) -> None:
-    partner = Caller(tls_node, authorities["partners"].issue(tmp_path, uri="spiffe://partners/billing"))
-    other = Caller(tls_node, authorities["others"].issue(tmp_path, dns="box.example"))
-    assert partner.get("/partners/x") == 200
-    assert partner.get("/others/x") == 401
-    assert other.get("/others/x") == 200
-    assert other.get("/partners/x") == 401
+    partner = authorities["partners"].issue(tmp_path, uri="spiffe://partners/billing")
+    other = authorities["others"].issue(tmp_path, dns="box.example")
+    assert Caller(tls_node, partner).get("/partners/x") == 200
+    assert Caller(tls_node, partner).get("/others/x") == 401
+    assert Caller(tls_node, other).get("/others/x") == 200
+    assert Caller(tls_node, other).get("/partners/x") == 401
     assert Caller(tls_node).get("/partners/x") == 401
     reasons = {call["reason"] for call in tls_node.query("--decision", "deny")}
     assert {"certificate-untrusted", "credential-missing"} <= reasons

@@ -15,11 +15,12 @@ from interlock.audit.entries import (
 from interlock.audit.files import Files
 from interlock.audit.query import query
 from interlock.audit.reader import OpenKey, read_frames
-from interlock.audit.recorder import Page, Recorder
+from interlock.audit.recorder import Recorder
 from interlock.audit.recorder_process import run_recorder, seal_now
 from interlock.audit.report import Problem, Report
 from interlock.audit.segment import Recipient, RecordId, format_id, parse_id
 from interlock.audit.verify import verify
+from interlock.audit.voice import Page
 from interlock.audit.writer import SegmentWriter, SyncTicket
 
 __all__ = [

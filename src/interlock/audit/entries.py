@@ -127,5 +127,5 @@ def decode(event: Event, payload: bytes) -> Entry:
     """Read what `encode` wrote for a frame of this event."""
     try:
         return _DECODERS[event].decode(payload)
-    except msgspec.MsgspecError as error:
+    except ValueError as error:  # msgspec's, or bytes that are not UTF-8
         raise RecordError(f"a record of {event} cannot be read") from error

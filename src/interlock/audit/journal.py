@@ -136,6 +136,7 @@ class Head(msgspec.Struct):
     offset: int
     running: str
     time_ns: int
+    check: str = ""  # SHA-256 of the file's bytes while this is empty
 
 
 class Known:
@@ -249,7 +250,7 @@ class Scan:
             payload = buffer[at + _PREFIX : at + need]
             try:
                 entry = _decoder.decode(payload)
-            except (msgspec.MsgspecError, ValueError):
+            except ValueError:
                 return
             before = self.running
             if isinstance(entry, Begin) != (self.offset == len(MAGIC)):
@@ -288,12 +289,23 @@ def journal_path(record: Path, number: int) -> Path:
     return record / f"journal-{number:05d}"
 
 
+def encode_head(journal: int, offset: int, running: bytes, time_ns: int) -> bytes:
+    """The bytes of the file `head`."""
+    head = Head(VERSION, journal, offset, running.hex(), time_ns)
+    head.check = sha256(msgspec.json.encode(head)).hexdigest()
+    return msgspec.json.encode(head)
+
+
 def read_head(record: Path) -> Head | None:
     """The remembered place; None if there is none, `RecordError` if it cannot be read."""
     try:
         data = (record / "head").read_bytes()
-        return msgspec.json.decode(data, type=Head)
+        head = msgspec.json.decode(data, type=Head)
+        sound = data == encode_head(head.journal, head.offset, bytes.fromhex(head.running), head.time_ns)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, ValueError) as error:
         raise RecordError("the record's head cannot be read") from error
+    if not sound:
+        raise RecordError("the record's head was altered")
+    return head

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from interlock.audit.files import FULL, Files, write_all, write_aside
 from interlock.audit.journal import (
     MAGIC,
@@ -22,6 +20,7 @@ from interlock.audit.journal import (
     Scan,
     State,
     Stopped,
+    encode_head,
     frame,
     journal_path,
     numbers,
@@ -116,8 +115,8 @@ class JournalWriter:
 
     def remember(self) -> None:
         """Note the place outside of the chain."""
-        head = Head(VERSION, self._number, self._offset, self._running.hex(), self._clock.wall())
-        write_aside(self._files, self._record / "head", msgspec.json.encode(head))
+        head = encode_head(self._number, self._offset, self._running, self._clock.wall())
+        write_aside(self._files, self._record / "head", head)
         self._head_at = self._clock.monotonic() + _HEAD_EVERY
         self._head_of = self._running
 

@@ -28,7 +28,7 @@ from interlock.audit.segment import (
     decode_header,
     key_info,
 )
-from interlock.errors import RecordError
+from interlock.errors import KeyMaterialError, RecordError
 
 _CHUNK = 4 * 1024 * 1024
 
@@ -135,7 +135,11 @@ def frame_reader(header: SegmentHeader, open_key: OpenKey) -> FrameReader:
         sealed = base64.b64decode(header.sealed, validate=True)
     except ValueError as error:
         raise RecordError(f"the data key of segment {header.segment} cannot be read") from error
-    return FrameReader(open_key(header.recipient, sealed, key_info(header.id)))
+    try:
+        data_key = open_key(header.recipient, sealed, key_info(header.id))
+    except KeyMaterialError as error:
+        raise RecordError(f"segment {header.segment} cannot be opened: {error}") from error
+    return FrameReader(data_key)
 
 
 def decrypt(path: Path, open_key: OpenKey) -> Iterator[tuple[Frame, bytes]]:

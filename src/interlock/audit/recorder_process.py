@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from interlock.audit.attest import AttestPage
-from interlock.audit.recorder import Page, Recorder
+from interlock.audit.recorder import Recorder
 from interlock.audit.segment import Recipient
+from interlock.audit.voice import Page
 
 _BUSY = 0.05  # seconds between ticks under load
 _IDLE = 0.25

@@ -225,7 +225,7 @@ def decode_header(data: bytes) -> tuple[SegmentHeader, int]:
         header = msgspec.json.decode(data[start:end], type=SegmentHeader)
         if header.version != VERSION or len(header.id) != ID_SIZE:
             raise RecordError(f"a segment of unknown version {header.version}")
-    except (msgspec.MsgspecError, ValueError) as error:
+    except ValueError as error:
         raise RecordError("the segment's header cannot be read") from error
     return header, end
 

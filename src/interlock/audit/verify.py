@@ -219,8 +219,9 @@ class _Verification:
         if page is None:
             return
         try:
+            slots = page.slots()  # before the files: a segment has its file before its place
             names = {path.name[-12:-4]: path for path in segment_files(self._record, self._files)}
-            for segment, slot in page.slots().items():
+            for segment, slot in slots.items():
                 attested = page.read(slot)
                 file = names.get(segment.hex()[:8])
                 if file is None:

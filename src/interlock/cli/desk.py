@@ -65,33 +65,46 @@ def perform(
     on_row: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Have `op` done and give its result. Raises `NodeError` when nobody can do it now."""
-    from interlock.control.client import TIMEOUT, Client, Unreachable
+    from interlock.control.client import TIMEOUT, Client, Unanswered, Unreachable
     from interlock.control.lock import DataLock, is_held
 
     data_dir = settings.paths.data_dir
+    rows = 0
+
+    def passed_on(row: dict[str, Any]) -> None:
+        nonlocal rows
+        rows += 1
+        if on_row is not None:
+            on_row(row)
+
     patience = monotonic() + STARTING
+    nobody: NodeError
     while True:
         try:
             timeout = BRIEF if op == "key.revoke" else TIMEOUT
-            return Client(settings.paths.run).call(op, arguments, on_row, timeout)
+            return Client(settings.paths.run).call(op, arguments, passed_on, timeout)
         except Unreachable as unreachable:
             if is_held(data_dir) and op not in BESIDE_THE_NODE and monotonic() < patience:
                 sleep(0.1)  # control comes up after the workers, and again after it was killed
                 continue
             nobody = unreachable
+        except Unanswered as unanswered:
+            if op not in BESIDE_THE_NODE or rows:
+                raise
+            nobody = unanswered
         break
     if not is_held(data_dir):
         config = settings.config()
         lock = DataLock.take(data_dir, "a command", wait=PATIENCE)
         try:
-            return _here(config, settings.file, op, arguments, on_row, running=False)
+            return _here(config, settings.file, op, arguments, passed_on, running=False)
         finally:
             lock.release()
     if op not in BESIDE_THE_NODE:
         raise NodeError(f"{nobody}; it is started again by itself: try in a moment, or look at `interlock status`")
     from interlock.control.reload import read_applied
 
-    return _here(read_applied(settings.paths, settings.file), settings.file, op, arguments, on_row, running=True)
+    return _here(read_applied(settings.paths, settings.file), settings.file, op, arguments, passed_on, running=True)
 
 
 def data_dir_of(file: Path) -> Path | None:
@@ -101,8 +114,11 @@ def data_dir_of(file: Path) -> Path | None:
     except (OSError, UnicodeDecodeError):
         return None
     found = DATA_DIR.findall(text)
-    if len(found) != 1:
-        return file.absolute().parent / "interlock-data" if not found and TOP_LEVEL.search(text) else None
+    if not found:
+        default = file.absolute().parent / "interlock-data"
+        return default if TOP_LEVEL.search(text) or default.is_dir() else None
+    if len(found) > 1:
+        return None
     value = found[0].strip()
     if value[:1] == value[-1:] and value[:1] in ("'", '"') and "\\" not in value:
         value = value[1:-1]
@@ -116,7 +132,7 @@ def _here(
     file: Path,
     op: str,
     arguments: dict[str, Any],
-    on_row: Callable[[dict[str, Any]], None] | None,
+    on_row: Callable[[dict[str, Any]], None],
     *,
     running: bool,
 ) -> dict[str, Any]:
@@ -124,4 +140,4 @@ def _here(
     from interlock.control.wire import os_actor
 
     with Administration.open(file, config, writer="cli", running=running) as administration:
-        return administration.perform(op, arguments, os_actor(), on_row or (lambda _row: None))
+        return administration.perform(op, arguments, os_actor(), on_row)

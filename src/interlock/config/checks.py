@@ -107,8 +107,6 @@ def _listeners(view: View) -> Iterator[Finding]:
 
 def _trust(view: View) -> Iterator[Finding]:
     for name, bundle in view.config.trust.items():
-        if name == "interlock":
-            yield Finding(("trust", name), "is the product's own name; a bundle needs another")
         for subject, roles in bundle.roles.items():
             for role in roles:
                 yield from _unknown(view, ("trust", name, "roles", subject), "roles", role, "a role")

@@ -18,7 +18,6 @@ from ruamel.yaml.tokens import (
     BlockEntryToken,
     BlockMappingStartToken,
     BlockSequenceStartToken,
-    DirectiveToken,
     DocumentEndToken,
     DocumentStartToken,
     FlowEntryToken,
@@ -107,7 +106,7 @@ class _Tree:
         self._depth = 0
 
     def document(self) -> Any:
-        while isinstance(self.token, StreamStartToken | DirectiveToken | DocumentStartToken):
+        while isinstance(self.token, StreamStartToken | DocumentStartToken):
             self.token = self._next()
         if isinstance(self.token, StreamEndToken):
             return None

@@ -78,7 +78,7 @@ def _sound_part(tree: Map, error: ValidationError, folder: Path) -> View | None:
         elif section not in sections:
             sound[section] = value
     try:
-        config = Config.model_validate(sound, context={"folder": folder})
+        config = Config.model_validate(sound, context={"folder": folder, "partial": True})
     except ValidationError:
         return None
     names = {section: frozenset(tree[section]) for section in NAMED if isinstance(tree.get(section), Map)}

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo
 
 from interlock.config.fields import (
     Duration,
@@ -57,6 +57,16 @@ def _workers(value: Any) -> Any:
     return value
 
 
+def _filled(value: Any, info: ValidationInfo) -> Any:
+    """Refuse an empty section; but not in what is left of a file when wrong entries were taken out."""
+    if not value and isinstance(value, list | dict) and not (info.context or {}).get("partial"):
+        raise fault("is empty")
+    return value
+
+
+_NotEmpty = BeforeValidator(_filled)
+
+
 def _loopback(value: Address) -> Address:
     if not value.loopback:
         raise fault(f"{value} can be reached by others; the admin listener is for this machine only", "127.0.0.1:9443")
@@ -80,15 +90,15 @@ class Config(Section):
     """The admin listener, on loopback; left out: a port that the kernel chooses (`interlock status` shows it)."""
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(words, json_schema_input_type=str | list[str])] = ()
     """Networks whose Forwarded headers are believed; empty trusts nobody."""
-    listeners: Annotated[tuple[Listener, ...], Field(min_length=1)]
+    listeners: Annotated[tuple[Listener, ...], _NotEmpty, Field(json_schema_extra={"minItems": 1})]
     connections: Connections = Connections()
     issuer: OwnIssuer | None = None
     defaults: Defaults = Defaults()
     trust: dict[Name, Trust] = Field(default_factory=dict)
     """Bundles of certificate authorities, by name."""
     zones: dict[Name, Zone] = Field(default_factory=dict)
-    services: Annotated[dict[Name, Service], Field(min_length=1)]
-    routes: Annotated[tuple[Route, ...], Field(min_length=1)]
+    services: Annotated[dict[Name, Service], _NotEmpty, Field(json_schema_extra={"minProperties": 1})]
+    routes: Annotated[tuple[Route, ...], _NotEmpty, Field(json_schema_extra={"minItems": 1})]
     roles: dict[Role, tuple[Permission, ...]] = Field(default_factory=dict)
     """What each role permits."""
     identity: Identities = Identities()

@@ -16,7 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.reader import Reader
-from ruamel.yaml.scanner import Scanner
+from ruamel.yaml.scanner import Scanner, ScannerError
 from ruamel.yaml.tokens import ScalarToken
 
 _FLOW = re.compile(
@@ -44,10 +44,14 @@ def scan(text: str) -> Iterator[Any]:
     yaml = YAML(typ="safe", pure=True)
     yaml.Reader = _Reader
     yaml.Scanner = _Scanner
-    return iter(yaml.scan(text))
+    yaml.reader.stream = text
+    scanner: _Scanner = yaml.scanner
+    return scanner.run()
 
 
 class _Mark:
+    """A place for messages; of a word only its line matters here, so all on one line share one."""
+
     __slots__ = ("column", "index", "line", "name")
 
     def __init__(self, index: int, line: int, column: int) -> None:
@@ -58,10 +62,14 @@ class _Mark:
 
 
 class _Reader(Reader):
-    """ruamel's reader, whose marks do not carry the text."""
+    """ruamel's reader, with marks that cost little."""
+
+    _mark = _Mark(-1, -1, -1)
 
     def get_mark(self) -> _Mark:
-        return _Mark(self.index, self.line, self.column)
+        if self._mark.line != self.line:
+            self._mark = _Mark(self.index, self.line, self.column)
+        return self._mark
 
 
 class _Scanner(Scanner):
@@ -91,11 +99,18 @@ class _Scanner(Scanner):
         else:
             super().fetch_more_tokens()
 
-    def check_token(self, *choices: Any) -> bool:
-        while self.need_more_tokens():
-            self.fetch_more_tokens()
-        tokens = self.tokens
-        return bool(tokens) and (not choices or isinstance(tokens[0], choices))
+    def run(self) -> Iterator[Any]:
+        """All tokens, each when it is certain."""
+        while True:
+            while self.need_more_tokens():
+                self.fetch_more_tokens()
+            if not self.tokens:
+                return
+            self.tokens_taken += 1
+            yield self.tokens.pop(0)
+
+    def fetch_directive(self) -> None:
+        raise ScannerError(None, None, "directives (%) are not read here", self.reader.get_mark())
 
     def need_more_tokens(self) -> bool:
         if not self.tokens:

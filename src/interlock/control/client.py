@@ -15,7 +15,11 @@ TIMEOUT = 120.0
 
 
 class Unreachable(NodeError):
-    """Nobody answers at `run/control.sock`: no node runs, or its control process is down or stands still."""
+    """Nobody answers at `run/control.sock`: no node runs, or its control process is down."""
+
+
+class Unanswered(NodeError):
+    """The control process took the request and gave no answer: whether it was done is not known."""
 
 
 class Client:
@@ -33,7 +37,7 @@ class Client:
     ) -> dict[str, Any]:
         """Ask, and give the result; rows go to `on_row` as they come.
 
-        Raises `Unreachable` if nobody took the request, `NodeError` if the answer did not come, and
+        Raises `Unreachable` if nobody took the request, `Unanswered` if the answer did not come, and
         whatever the node raised.
         """
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
@@ -55,7 +59,7 @@ class Client:
                         if reply.row is not None and on_row is not None:
                             on_row(reply.row)
             except TimeoutError:
-                raise Unreachable(f"{op}: the control process gave no answer within {timeout:.0f} seconds") from None
+                raise Unanswered(f"{op}: the control process gave no answer within {timeout:.0f} seconds") from None
             except OSError as problem:
-                raise NodeError(f"{op}: the connection broke ({problem}); look at `interlock status`") from None
-        raise NodeError(f"{op}: the control process ended before it answered; look at `interlock status`")
+                raise Unanswered(f"{op}: the connection broke ({problem}); look at `interlock status`") from None
+        raise Unanswered(f"{op}: the control process ended before it answered; look at `interlock status`")

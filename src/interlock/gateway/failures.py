@@ -27,7 +27,7 @@ class Failures:
         self._blocked: dict[bytes, int] = {}
 
     def judge(self, refusal: Refusal, network: bytes, now: int) -> Refusal:
-        """The refusal to give for a failed authentication from `network`; `now` in wall ns."""
+        """The refusal to give for a failed authentication from `network`; `now` in monotonic ns."""
         if refusal.reason in UNCOUNTED or refusal.reason.status != 401:
             return refusal
         until = self._blocked.get(network, 0)

@@ -23,7 +23,8 @@ Networks = Iterable[IPv4Network | IPv6Network]
 
 HOPS = 32  # entries of a forwarding chain that are looked at
 CHAIN = 2048  # bytes of a chain that are passed on
-_ORIGINS_KEPT = 4096
+_ORIGINS_KEPT = 1024
+_PASSED_ON = (b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-prefix")  # of a trusted proxy, as they are
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 _PORT = re.compile(r"(?::[0-9]{1,5})?")
 _FORWARDED_PAIR = re.compile(rb'([A-Za-z0-9\-]+)=(?:"([^"\\]*)"|([^\s";,=]+))')
@@ -121,12 +122,12 @@ def _chain(head: RequestHead, peer: str, source: str, scheme: str) -> list[bytes
         b"forwarded: %b\r\n" % _appended(said.pop(b"forwarded", []), _element(peer, proto, head.host)),
         b"via: %b\r\n" % _appended(said.pop(b"via", []), b"1.1 interlock"),
     ]
-    for name, ours in ((b"x-forwarded-proto", proto), (b"x-forwarded-host", head.host)):
-        theirs = said.pop(name, [])
-        lines.append(b"%b: %b\r\n" % (name, theirs[0] if len(theirs) == 1 else ours))
-    for name, values in said.items():
-        if name.startswith(b"x-forwarded-") and len(values) == 1:
-            lines.append(b"%b: %b\r\n" % (name, values[0]))
+    protos = said.get(b"x-forwarded-proto", [])
+    lines.append(b"x-forwarded-proto: %b\r\n" % (protos[0] if protos in ([b"http"], [b"https"]) else proto))
+    said.setdefault(b"x-forwarded-host", [head.host])
+    for name in _PASSED_ON:
+        if len(said.get(name, ())) == 1:
+            lines.append(b"%b: %b\r\n" % (name, said[name][0]))
     return lines
 
 

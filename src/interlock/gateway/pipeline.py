@@ -93,7 +93,7 @@ class Pipeline:
         # 2. Authenticate.
         identity = self._authenticate(call, now)
         if isinstance(identity, Refusal):
-            return self.refuse(call, self._failures.judge(identity, peer.network, now))
+            return self.refuse(call, self._failures.judge(identity, peer.network, call.started))
         if isinstance(identity, Pending):
             return identity.wait(lambda: self._again(call))
         call.identity = identity
@@ -105,7 +105,7 @@ class Pipeline:
 
         # 4. Limit.
         if route.limit is not None:
-            verdict = route.limit(identity, self._network(call), now)
+            verdict = route.limit(identity, self._network(call), call.started)
             if verdict.refusal is not None:
                 return self.refuse(call, verdict.refusal)
             call.answer_fields += verdict.fields
@@ -184,7 +184,7 @@ class Pipeline:
         now = self._wall()
         for source, flood in self._floods.sweep():
             self._calls.refusals(source, flood.count, flood.reasons, flood.since, now)
-        self._failures.sweep(now)
+        self._failures.sweep(self.monotonic())
 
     # -- parts of the steps
 

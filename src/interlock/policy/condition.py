@@ -37,6 +37,7 @@ _FUNCTIONS = frozenset(
     | {"timestamp", "duration", "getFullYear", "getMonth", "getDayOfYear", "getDayOfMonth", "getDate", "getDayOfWeek"}
     | {"getHours", "getMinutes", "getSeconds", "getMilliseconds", "has", "all", "exists", "exists_one", "map", "filter"}
 )
+_TYPES = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"})
 _LOOP = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*(\w+)\s*,")
 _LITERAL = re.compile(r"""[rR]?(?:'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|//[^\n]*""", re.DOTALL)
 _REQUEST_MEMBER = re.compile(r"\brequest\s*\.\s*(\w+)")
@@ -90,7 +91,9 @@ def compile_condition(text: str) -> Condition:
             return Refusal(Reason.CONDITION_ERROR, (), "the call's facts are missing")
         try:
             result = program.execute(_bind(names, identity, facts))
-        except Exception as error:  # the evaluator raises whatever fits; each of them refuses
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # whatever the evaluator raises refuses; a panic in it is no Exception
             return Refusal(Reason.CONDITION_ERROR, (), f"{type(error).__name__}: {error!s:.120}")
         if result is True:
             return None
@@ -126,7 +129,7 @@ def _names(program: Program, text: str) -> tuple[str, ...]:
     """The variables to bind; a loop's own variable is none of ours, unless it has the name of one."""
     own = set(_LOOP.findall(_plain(text)))
     used = set(program.variables())
-    unknown = used - own - set(_VARIABLES)
+    unknown = used - own - _TYPES - set(_VARIABLES)
     if unknown:
         raise ConditionInvalid(f"there is no {sorted(unknown)[0]!r}; there are {', '.join(sorted(_VARIABLES))}")
     return tuple(name for name in _VARIABLES if name in used)

@@ -1,7 +1,8 @@
 """Zones: who may call a segment of the network, and what they must show.
 
-`from` names trust bundles, other authorities of principals (an issuer's host, `interlock`), or networks in
-CIDR form; any one of them will do. `require` names methods, and all of them are needed.
+`from` names trust bundles, which must have vouched for the caller's certificate on this call, or networks in
+CIDR form; any one of them will do. `require` names methods, and all of them are needed. A principal's name
+opens nothing: an API key may be made for any name, a bundle's word may not.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def compile_zone(zone: ZoneSpec, *, public: bool) -> Callable[[Identity, CallFac
     networks hold.
     """
     networks = zone_networks(zone)
-    authorities = frozenset(source for source in zone.sources if _network(source) is None)
+    bundles = frozenset(source for source in zone.sources if _network(source) is None)
     required = frozenset() if public else frozenset(zone.require)
     anywhere = not zone.sources or (public and not networks)
     refusal = Refusal(Reason.ZONE_DENIED, (), f"zone {zone.name}")
@@ -33,7 +34,7 @@ def compile_zone(zone: ZoneSpec, *, public: bool) -> Callable[[Identity, CallFac
             return refusal
         if anywhere:
             return None
-        if not public and (identity.trust in authorities or identity.principal.authority in authorities):
+        if not public and identity.trust in bundles:
             return None
         if networks and facts is not None and _inside(facts.source, networks):
             return None

@@ -5,8 +5,9 @@
 
 A cell is one subject of one limit: a fingerprint and the theoretical arrival time (TAT) of GCRA in
 nanoseconds. A bucket is a stripe: it is changed only by the holder of its range lock (`fcntl`), which the
-kernel releases when the holder dies. A cell whose TAT has passed says nothing and is free; a live cell is
-never given up, so a full bucket is an answer (`TABLE_FULL`), and the caller MUST refuse on it.
+kernel releases when the holder dies. A cell whose TAT has passed (for a second, since callers read their
+clocks before they wait for the lock) says nothing and is free; a live cell is never given up, so a full
+bucket is an answer (`TABLE_FULL`), and the caller MUST refuse on it.
 
 A holder may be killed between any two writes: a new cell's fingerprint is written before its TAT, so it
 is free until it counts; a call under several limits may have been counted by some. Nothing is undercounted.
@@ -41,6 +42,7 @@ _REGIONS = 2
 _CELLS = 16_384  # remembered per process
 _PATIENCE = 0.25  # seconds to wait for a bucket whose holder does not run
 _Rate: TypeAlias = tuple[int, int, int]  # emission, tolerance, and what the limiter makes of it
+_SKEW = 1_000_000_000  # callers' clocks are no further apart than this
 _SET_BACK = 5_000_000_000  # a TAT this far beyond what any call leaves: the clock was set back
 
 
@@ -234,8 +236,10 @@ class CounterTable:
     def _take(self, cell: Cell, now: int) -> int:
         """Give the cell a free place, or 0. MUST be called under the bucket's lock."""
         words = self._words
+        passed = now - _SKEW
         for at in range(cell.base, cell.base + _PLACES):
-            if words[at + _PLACES] <= now:
+            tat = words[at + _PLACES]
+            if tat <= passed or not tat:
                 words[at] = cell.fingerprint
                 cell.at = at
                 return at

@@ -106,6 +106,7 @@ class Node:
         self._served = False
         self._stopping = False
         self._hurry = False
+        self._reload = False  # asked for, and control was not ready to hear of it yet
         self._failed = ""
         self._looked = 0  # when hung processes were last looked for
         self._awake = 0  # since when we have been looking without a pause
@@ -145,6 +146,9 @@ class Node:
             if child.due and child.wanted and child.due <= now:
                 self._start(child, now)
         self.page.beat(SUPERVISOR_SLOT, now)
+        if self._reload and self._is_ready(self.control):
+            self._reload = False
+            self._signal(self.control, signal.SIGUSR1)
         if not self._served and not self._stopping and all(self._is_ready(worker) for worker in self.workers):
             self._served = True
             self._serving()
@@ -236,7 +240,7 @@ class Node:
                 self._stopping = True
             elif number == signal.SIGHUP:
                 self.log.info("reload asked for by signal")
-                self._signal(self.control, signal.SIGUSR1)
+                self._reload = True
 
     @staticmethod
     def _signal(child: Child, number: signal.Signals) -> None:

@@ -17,8 +17,9 @@ from typing import Any, Protocol
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
-DEFAULTED = (signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE)
-IGNORED = (signal.SIGINT, signal.SIGHUP)  # a terminal sends these to the whole group; they are the supervisor's
+DEFAULTED = (signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR2, signal.SIGPIPE)
+# A terminal sends the first two to the whole group; they are the supervisor's. SIGUSR1 is for who listens to it.
+IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 WATCHED = (*DEFAULTED, *IGNORED)
 
 

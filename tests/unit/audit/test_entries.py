@@ -39,7 +39,17 @@ def test_a_reason_is_written_as_its_code() -> None:
     assert msgspec.msgpack.decode(encode(Outcome(502, Reason.UPSTREAM_INVALID)))[1] == "upstream-invalid"
 
 
-@pytest.mark.parametrize("payload", [b"", b"\xc1", msgspec.msgpack.encode(["x"]), msgspec.msgpack.encode({"status": 1})])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\xc1",
+        b"\x98\x01",
+        b"\x92\x01\xa1\xff",
+        msgspec.msgpack.encode(["x"]),
+        msgspec.msgpack.encode({"status": 1}),
+    ],
+)
 def test_what_is_no_payload_is_refused(payload: bytes) -> None:
     with pytest.raises(RecordError):
         decode(Event.CALL_OUTCOME, payload)

@@ -9,7 +9,20 @@ import msgspec
 import pytest
 
 from interlock.audit.files import Files
-from interlock.audit.journal import Begin, Carried, Closed, Entry, Lost, Opened, Resumed, Scan, Sealed, State, Stopped, frame
+from interlock.audit.journal import (
+    Begin,
+    Carried,
+    Closed,
+    Entry,
+    Lost,
+    Opened,
+    Resumed,
+    Scan,
+    Sealed,
+    State,
+    Stopped,
+    frame,
+)
 from interlock.errors import RecordError
 
 S = b"s" * 16

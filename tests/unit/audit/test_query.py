@@ -8,7 +8,7 @@ import pytest
 
 from interlock.audit import ActRecorder, HandshakeRefused, Refusals, encode, format_id, query, read_frames
 from interlock.clock import SECOND
-from interlock.errors import RecordError
+from interlock.errors import KeyMaterialError, RecordError
 from interlock.model import Event
 from tests.unit.audit.storage import (
     INTENT,
@@ -79,7 +79,18 @@ def test_refusals_floods_and_handshakes_are_denied_rows(world: World) -> None:
     ]
     assert found[1]["count"] == 500
     keys = set(found[0])
-    assert {"id", "time", "principal", "methods", "action", "route", "resource", "status", "duration_ms", "bytes"} <= keys
+    assert {
+        "id",
+        "time",
+        "principal",
+        "methods",
+        "action",
+        "route",
+        "resource",
+        "status",
+        "duration_ms",
+        "bytes",
+    } <= keys
 
 
 def test_calls_under_way_and_of_unknown_outcome_say_so(world: World) -> None:
@@ -194,3 +205,12 @@ def test_frames_are_read_without_any_key(world: World) -> None:
         file.write(os.urandom(200))
     with pytest.raises(RecordError):
         list(read_frames(world.segments()[0]))
+
+
+def test_a_segment_for_another_key_is_told_as_such(world: World) -> None:
+    def refuse(recipient_id: str, sealed: bytes, info: bytes) -> bytes:
+        raise KeyMaterialError("sealed to another key")
+
+    call(world.writer())
+    with pytest.raises(RecordError, match="another key"):
+        list(query(world.record, refuse))

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from interlock.audit.entries import Act, Outcome, decode
-from interlock.audit.journal import Closed, Opened, Sealed, Scan
+from interlock.audit.journal import Closed, Opened, Scan, Sealed
 from interlock.audit.reader import decrypt
 from interlock.audit.recorder_process import seal_now
 from interlock.errors import RecordUnavailable
 from interlock.model import Event
-from interlock.model.events import BY_CODE
 from interlock.tlog import leaf_hash
 from tests.unit.audit.storage import (
     INTENT,
@@ -83,7 +82,9 @@ def test_a_segment_is_on_disk_before_the_journal_says_so(world: World) -> None:
     call(writer)
     world.disk.steps.clear()
     recorder.tick()
-    steps = [(name, path.name.startswith("journal")) for name, path in world.disk.steps if name in ("fdatasync", "write")]
+    steps = [
+        (name, path.name.startswith("journal")) for name, path in world.disk.steps if name in ("fdatasync", "write")
+    ]
     assert steps.index(("fdatasync", False)) < steps.index(("write", True)) < steps.index(("fdatasync", True))
 
 
@@ -450,7 +451,9 @@ def test_a_segment_that_cannot_be_synced_is_condemned(world: World) -> None:
     first = call(writer)
     recorder.tick()
     call(writer)
-    world.disk.fault = lambda name, path, done: OSError(errno.EIO, "no") if (name, path.suffix) == ("fdatasync", ".seg") else None
+    world.disk.fault = lambda name, path, done: (
+        OSError(errno.EIO, "no") if (name, path.suffix) == ("fdatasync", ".seg") else None
+    )
     recorder.tick()
     world.disk.fault = None
     with pytest.raises(RecordUnavailable):
@@ -472,7 +475,9 @@ def test_a_tick_that_failed_is_not_published(world: World) -> None:
     recorder.tick()
     published = len(world.page.sealed)
     call(writer)
-    world.disk.fault = lambda name, path, done: OSError(errno.EIO, "no") if path.name.startswith(("journal", ".journal")) else None
+    world.disk.fault = lambda name, path, done: (
+        OSError(errno.EIO, "no") if path.name.startswith(("journal", ".journal")) else None
+    )
     for _ in range(3):
         recorder.tick()
         assert recorder.trouble

@@ -58,19 +58,14 @@ def test_a_flipped_bit_anywhere_is_found(finished: World, bit: int) -> None:
     missed = []
     for path in all_files(finished):
         data = path.read_bytes()
-        stride = 1 if path.name == "head" else 7
-        for at in range(bit, len(data), stride):
-            if path.name == "head" and data[at : at + 1] in b" \n":
-                continue
+        for at in range(bit, len(data), 1 if path.name == "head" else 9):
             bad = bytearray(data)
             bad[at] ^= 1 << bit
             path.write_bytes(bad)
             if finished.verify().ok:
                 missed.append((path.name, at, data[max(0, at - 10) : at + 10]))
         path.write_bytes(data)
-    # what `head` says of the time alone is about nothing
-    assert [miss for miss in missed if miss[0] != "head"] == []
-    assert all(b"time_ns" in finished.record.joinpath("head").read_bytes()[: miss[1]] for miss in missed)
+    assert missed == []
 
 
 def test_the_place_of_an_altered_record_is_named(finished: World) -> None:
@@ -282,7 +277,7 @@ def test_gaps_and_alarms_are_shown_until_acknowledged(world: World) -> None:
     recorder.close()
     recorder = world.recorder()
     settle(recorder)
-    recorder._alarm("a drill")
+    recorder._voice.alarm("a drill")
     settle(recorder)
     report = world.verify()
     (alarm,) = report.problems
@@ -298,7 +293,9 @@ def test_gaps_and_alarms_are_shown_until_acknowledged(world: World) -> None:
     assert not [notice for notice in report.notices if "gap" in notice]
 
 
-def test_an_intent_without_outcome_in_a_closed_segment_is_a_problem(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_intent_without_outcome_in_a_closed_segment_is_a_problem(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The recorder sees to it that there is none; should it fail to, verify says so."""
     writer, recorder = world.writer(), world.recorder()
     writer.append(INTENT, intent())

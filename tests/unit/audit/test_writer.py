@@ -314,7 +314,7 @@ def test_every_step_failing_loses_nothing_that_was_confirmed(world: World, done:
         folder.mkdir()
         here = World(folder)
         writer = here.writer("w", size_limit=900)
-        here.disk.fault = fault = fail_nth(step, done, code)
+        here.disk.fault = fail_nth(step, done, code)
         confirmed: list[RecordId] = []
         for number in range(8):
             try:

@@ -200,14 +200,14 @@ def assembled(draw: st.DrawFn) -> bytes:
     return ends.join(lines) + b"\r\n\r\n" + draw(st.sampled_from(bodies)) + draw(st.sampled_from((b"", SMUGGLED)))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(mutated())
 def test_h11_reads_mutations_alike(raw: bytes) -> None:
     """Whatever is done to a request: either we refuse, or h11 reads the same."""
     assert_same(read([raw]), raw)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(assembled())
 def test_h11_reads_assemblies_alike(raw: bytes) -> None:
     """However a request is put together: either we refuse, or h11 reads the same."""
@@ -218,7 +218,7 @@ def targets(conversation: Conversation) -> list[bytes]:
     return [message.head.target for message in conversation.messages if message.complete]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.one_of(mutated(), assembled()), st.lists(st.integers(0, 5000), max_size=6))
 def test_cutting_changes_nothing(raw: bytes, places: list[int]) -> None:
     """How bytes arrive decides nothing: the same requests, and refused or not all the same."""

@@ -80,6 +80,8 @@ def test_a_trusted_proxy_is_appended_to() -> None:
             b"X-Forwarded-Proto: http",
             b"X-Forwarded-Host: www.example",
             b"X-Forwarded-Port: 443",
+            b"X-Forwarded-User: admin",
+            b"X-Forwarded-Email: admin@example.com",
             b"X-Real-IP: 6.6.6.6",
             b"True-Client-IP: 6.6.6.6",
             b"Forwarded: for=198.51.100.1",
@@ -108,6 +110,10 @@ def test_a_trusted_proxy_that_says_nothing_or_too_much() -> None:
     )
     assert found[b"x-forwarded-proto"] == [b"https"]
     assert found[b"x-forwarded-for"] == [b"10.0.0.1"]
+    assert found[b"x-forwarded-host"] == [b"api.example"]
+    found = forwarded(head(b"X-Forwarded-Proto: gopher", b"X-Forwarded-Port: 1", b"X-Forwarded-Port: 2"), trusted=True)
+    assert found[b"x-forwarded-proto"] == [b"https"]
+    assert b"x-forwarded-port" not in found
 
 
 def test_credentials_pass_only_when_asked_for() -> None:

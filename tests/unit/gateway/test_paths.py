@@ -112,7 +112,7 @@ pieces = st.lists(
 ).map(lambda parts: b"/" + b"".join(parts))
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(pieces)
 def test_has_one_reading(target: bytes) -> None:
     """An accepted path is a fixed point, and decoding it any number of times finds no other segments."""

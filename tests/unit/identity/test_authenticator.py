@@ -248,7 +248,7 @@ def test_the_fast_path_calls_nothing_but_two_lookups() -> None:
     """A remembered token costs dictionary lookups and comparisons: what bounds its price is here, not a clock."""
     at = desk()
     route = at.route("jwt")
-    code = route.__code__  # type: ignore[attr-defined]
+    code = route.__code__
     calls = sum(instruction.opname.startswith("CALL") for instruction in dis.get_instructions(code))
     assert calls <= 3  # one for each kind of credential, and the slow path
 

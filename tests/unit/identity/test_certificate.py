@@ -128,7 +128,7 @@ def test_an_authority_that_may_not_sign_certificates() -> None:
 
 
 def test_an_authoritys_own_certificate_is_no_clients() -> None:
-    extra = [(x509.BasicConstraints(ca=True, path_length=None), True)]
+    extra: list[Any] = [(x509.BasicConstraints(ca=True, path_length=None), True)]
     assert reason(check(PARTNERS.issue(uris=[URI], extensions=extra))) is Reason.CERTIFICATE_UNTRUSTED
     assert reason(check(PARTNERS)) is Reason.CERTIFICATE_UNTRUSTED
 

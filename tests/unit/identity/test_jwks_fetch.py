@@ -14,7 +14,6 @@ import pytest
 
 from interlock.clock import ManualClock
 from interlock.errors import ConfigError
-from interlock.identity import jwks_fetch
 from interlock.identity.jwks_fetch import JwksSource, JwksUnavailable
 from tests.unit.jose.material import oct_key, public, rsa
 
@@ -44,7 +43,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         assert settings.pop("verify") is True
         return real(transport=httpx.MockTransport(handle), **settings)
 
-    monkeypatch.setattr(jwks_fetch.httpx, "AsyncClient", client)
+    monkeypatch.setattr(httpx, "AsyncClient", client)
     return answers
 
 

@@ -10,6 +10,7 @@ import pytest
 from interlock.clock import SECOND
 from interlock.identity import RoleTable, principal_handle, token_handle
 from interlock.identity import token as module
+from interlock.identity.cache import Cache
 from interlock.model import Identity, Principal, Reason
 from tests.unit.identity.fakes import ISSUER, NOW, ROLES, Desk, identity, issuer_spec, reason, token
 from tests.unit.jose.material import ec, forge, oct_key, public, rsa, sign
@@ -261,12 +262,12 @@ def test_a_refusal_is_not_remembered_for_long_nor_over_new_keys() -> None:
 
 def test_memory_is_bounded() -> None:
     desk = Desk()
-    cache = module.Cache[bytes, int](count=10, weight=100)
+    cache = Cache[bytes, int](count=10, weight=100)
     for number in range(1000):
         cache.put(b"%09d" % number, number)
         assert len(cache.entries) <= 10
     assert b"%09d" % 999 in cache.entries
-    heavy = module.Cache[bytes, int](count=1000, weight=100)
+    heavy = Cache[bytes, int](count=1000, weight=100)
     for number in range(50):
         heavy.put(b"%040d" % number, number)
         assert sum(map(len, heavy.entries)) <= 100

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joserfc.jwk import Key
 
 from interlock.jose import KeySet, KeyUnknown, TokenRefused, verify_jws, verify_jwt
 from interlock.jose.jws import ASYMMETRIC
@@ -17,7 +18,7 @@ from tests.unit.jose.material import b64, ec, ed, forge, oct_key, public, rsa, s
 
 CLAIMS = b'{"iss":"https://iss","sub":"alice"}'
 KEYS = KeySet.parse(public(rsa(), ec(), ed()))
-SIGNERS = {
+SIGNERS: dict[str, Key] = {
     "RS256": rsa(),
     "RS384": rsa(),
     "RS512": rsa(),

@@ -124,11 +124,12 @@ def test_an_old_record_stays_readable_after_rotation(ring: Keyring) -> None:
         ring.open_record_key("0" * 16)
 
 
-def test_a_crash_in_a_rotation_loses_no_key(ring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["record.sealed", "record.pub"])
+def test_a_crash_in_a_rotation_loses_no_key(ring: Keyring, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     old = ring.recipient()
 
     def crash(path: Path, data: bytes) -> None:
-        if path.name == "record.pub":
+        if path.name == step:
             raise RuntimeError("power failure")
         real(path, data)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from interlock.snapshot import NodePage, announce, await_generation
+from interlock.snapshot.announce import _kill
 from interlock.snapshot.page import (
     BIRTH,
     CONTROL,
@@ -26,6 +27,7 @@ from interlock.snapshot.page import (
     READY,
     STARTING,
     WORKER,
+    process_birth,
     slot_base,
 )
 
@@ -121,7 +123,9 @@ def test_a_dead_worker_is_not_waited_for(tmp_path: Path, page: NodePage, start: 
     os.kill(worker.pid, signal.SIGKILL)
     os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)  # a zombie, until its parent asks
     page.words[EPOCH] = 100
+    began = time.monotonic()
     assert announce(tmp_path, page, timeout=30) == []
+    assert time.monotonic() - began < 20, "it waited for a zombie"
 
 
 def test_a_bystander_with_the_workers_pid_is_not_killed(
@@ -131,7 +135,18 @@ def test_a_bystander_with_the_workers_pid_is_not_killed(
     page.words[slot_base(A) + BIRTH] += 1  # the worker was another process, which had this pid
     page.words[EPOCH] = 100
     assert announce(tmp_path, page) == []
+    assert not _kill(A, bystander.pid or 0, process_birth(bystander.pid or 0) + 1, page, 100), "seen too late"
     assert bystander.is_alive()
+
+
+def test_a_last_moment_acknowledgement_counts(
+    tmp_path: Path, page: NodePage, start: Callable[..., BaseProcess]
+) -> None:
+    worker = start(A, heeds=False)
+    assert worker.pid is not None
+    page.words[slot_base(A) + EPOCH_ACKED] = 100
+    assert not _kill(A, worker.pid, process_birth(worker.pid), page, 100)
+    assert worker.is_alive()
 
 
 def test_a_generation_is_awaited_and_nobody_killed_for_it(

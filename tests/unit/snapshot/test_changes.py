@@ -73,6 +73,20 @@ def test_garbage_after_the_epoch_is_cut(tmp_path: Path, log: ChangeLog) -> None:
     assert read_changes(path, 0, log.end()) == [ONE, TWO, TWO, TWO]
 
 
+def test_what_was_cut_does_not_come_back(tmp_path: Path, page: NodePage, log: ChangeLog) -> None:
+    path = tmp_path / "changes.log"
+    start = log.append([ONE])
+    size = log.append([TWO]) - start
+    frame = path.read_bytes()[start:]
+    os.truncate(path, start)
+    page.words[EPOCH] = start
+    with path.open("ab") as file:
+        file.write(b"\xff" * size + frame)  # torn, and after it what looks whole
+    log.append([THREE])
+    log.append([ONE])
+    assert read_changes(path, 0, log.end()) == [ONE, THREE, ONE]
+
+
 def test_a_whole_frame_that_was_never_announced_is_kept(tmp_path: Path, page: NodePage, log: ChangeLog) -> None:
     epoch = log.append([ONE])
     log.append([TWO])

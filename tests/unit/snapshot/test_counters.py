@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import time
-from fcntl import LOCK_EX, lockf
+from fcntl import LOCK_EX, LOCK_NB, lockf
 from pathlib import Path
 
 import pytest
@@ -63,19 +63,20 @@ def test_subjects_and_limits_do_not_share(table: CounterTable) -> None:
 @given(
     st.integers(1, 5 * S),
     st.integers(1, 20),
-    st.lists(st.tuples(st.integers(0, 2), st.integers(-S, 3 * S)), max_size=60),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3 * S), st.integers(0, S)), max_size=60),
     st.integers(0, 1),
 )
 def test_the_table_decides_as_the_pure_algorithm_does(
-    tmp_path_factory: pytest.TempPathFactory, emission: int, burst: int, calls: list[tuple[int, int]], both: int
+    tmp_path_factory: pytest.TempPathFactory, emission: int, burst: int, calls: list[tuple[int, int, int]], both: int
 ) -> None:
-    """For any calls at any times, each cell's decisions and TATs are those of `gcra.decide`."""
+    """For any calls by clocks up to a second late, each cell's decisions and TATs are those of `gcra.decide`."""
     table = CounterTable.create(tmp_path_factory.mktemp("t") / "counters", 64)
     rate = Rate(emission, emission * burst, burst)
     stored = [0, 0, 0]
-    now = NOW
-    for subject, step in calls:
-        now += step
+    clock = NOW
+    for subject, step, late in calls:
+        clock += step
+        now = clock - late
         cell = table.cell(LIMIT, b"%d" % subject)
         expected = decide(stored[subject], rate, now)
         if both:
@@ -110,7 +111,8 @@ def test_a_full_bucket_is_an_answer_and_a_live_cell_is_never_given_up(table: Cou
     fill(table, cell)
     assert table.spend(cell, S, 10 * S, NOW) == (False, TABLE_FULL)
     assert [table.spend(Cell(cell.bucket, 1_000_000 + n), S, 10 * S, NOW)[1] for n in range(32)] == [NOW + 2 * S] * 32
-    assert table.spend(cell, S, 10 * S, NOW + 2 * S) == (True, NOW + 3 * S), "what has passed is free"
+    assert table.spend(cell, S, 10 * S, NOW + 3 * S - 1) == (False, TABLE_FULL), "a late clock may still ask for them"
+    assert table.spend(cell, S, 10 * S, NOW + 3 * S) == (True, NOW + 4 * S), "what has passed is free"
 
 
 def test_a_full_bucket_undoes_the_other_limits(table: CounterTable) -> None:
@@ -281,6 +283,40 @@ def test_a_holder_that_stands_is_an_answer_and_its_death_frees_the_bucket(tmp_pa
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     assert table.spend(cell, *RATE[:2], NOW) == (True, NOW + S)
+
+
+def held(path: Path) -> list[int]:
+    """The buckets that this process holds, as another process finds them."""
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        fd = os.open(path, os.O_RDWR)
+        for bucket in range(128):
+            try:
+                lockf(fd, LOCK_EX | LOCK_NB, 1, bucket)
+            except OSError:
+                os.write(theirs, bytes([bucket]))
+        os._exit(0)
+    os.close(theirs)
+    os.waitpid(pid, 0)
+    with os.fdopen(ours, "rb") as file:
+        return list(file.read())
+
+
+def test_nothing_is_held_after_any_answer(tmp_path: Path, table: CounterTable) -> None:
+    one, two, full = Cell(3, 111), Cell(5, 222), Cell(7, 333)
+    tight = Rate(S, S, 1)
+    lockf(table._fd, LOCK_EX, 1, 100)
+    assert held(tmp_path / "counters") == [100], "the test can see"
+    fill(table, full)
+    assert [table.spend(one, S, S, NOW)[0] for _ in range(2)] == [True, False]
+    assert table.spend(full, S, S, NOW)[1] == TABLE_FULL
+    assert table.spend_all([two, Cell(3, 444)], [tight, tight], NOW)[0]
+    assert not table.spend_all([two, one], [tight, tight], NOW)[0]
+    assert TABLE_FULL in table.spend_all([Cell(9, 555), full], [tight, tight], NOW)[1]
+    with pytest.raises(TypeError):
+        table.spend_all([one, two], [tight, None], NOW)  # type: ignore[list-item]
+    assert held(tmp_path / "counters") == [100]
 
 
 def test_what_is_not_a_table_is_refused(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ def test_how_a_child_ended_is_told_in_words(capfd: pytest.CaptureFixture[str]) -
 
 def test_a_child_hears_its_own_signals_and_not_the_terminals() -> None:
     def body() -> None:
-        heard = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
-        sys.exit(0 if heard == [signal.SIG_DFL, signal.SIG_IGN, signal.SIG_IGN] else 9)
+        heard = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)]
+        sys.exit(0 if heard == [signal.SIG_DFL, signal.SIG_IGN, signal.SIG_IGN, signal.SIG_IGN] else 9)
 
     before = signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     try:

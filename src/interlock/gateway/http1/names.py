@@ -55,6 +55,21 @@ _SOURCES = (
     b"x-original-forwarded-for",
     b"x-envoy-external-address",
 )
+# By custom written by a proxy about who calls, so that systems behind believe them (RFC 9440 section 2, httpoxy).
+_IDENTITIES = (
+    b"client-cert",
+    b"client-cert-chain",
+    b"proxy",
+    b"remote-user",
+    b"ssl-client-cert",
+    b"ssl-client-verify",
+    b"x-arr-clientcert",
+    b"x-authenticated-user",
+    b"x-client-cert",
+    b"x-remote-user",
+    b"x-webauth-user",
+)
+_IDENTITY_PREFIXES = (b"x-auth-request-", b"x-ssl-client", b"x-amzn-oidc-", b"x-goog-authenticated-user")
 _REQUEST: dict[bytes, int] = {
     b"content-length": CONTENT_LENGTH,
     b"transfer-encoding": TRANSFER_ENCODING,
@@ -70,6 +85,7 @@ _REQUEST: dict[bytes, int] = {
     b"http2-settings": DROP,
     **dict.fromkeys(_HOP_BY_HOP, DROP),
     **dict.fromkeys(_OVERRIDES, DROP),
+    **dict.fromkeys(_IDENTITIES, DROP),
     **dict.fromkeys(_SOURCES, FORWARDED),
 }
 _REQUEST_PLAIN = (
@@ -173,12 +189,12 @@ def request_kind(name: bytes) -> int:
     kind = _REQUEST.get(name)
     if kind is not None:
         return kind
-    if b"_" in name or is_ours(name):
+    if b"_" in name or is_ours(name) or name.startswith(_IDENTITY_PREFIXES):
         return DROP
     if name.startswith(b"x-forwarded"):
         return FORWARDED
     spelling = _NOT_LETTERS.sub(b"-", name)
-    if spelling != name and (spelling in _REQUEST or spelling.startswith(b"x-forwarded")):
+    if spelling != name and (spelling in _REQUEST or spelling.startswith((b"x-forwarded", *_IDENTITY_PREFIXES))):
         return DROP
     return PLAIN
 

@@ -11,15 +11,10 @@ from enum import Enum
 from typing import Final, Literal
 
 from interlock.gateway.http1.body import BodyDecoder, ChunkedBody, LengthBody, UntilClose
-from interlock.gateway.http1.head import (
-    RequestHead,
-    ResponseHead,
-    check_request_start,
-    parse_request_head,
-    parse_response_head,
-)
+from interlock.gateway.http1.head import RequestHead, check_request_start, parse_request_head
 from interlock.gateway.http1.limits import REQUEST_LIMITS, RESPONSE_LIMITS, ReadLimits
 from interlock.gateway.http1.malformed import Malformed
+from interlock.gateway.http1.response import ResponseHead, parse_response_head
 from interlock.model import Reason
 
 
@@ -67,7 +62,7 @@ class _Reader:
         self._ended = True
 
     def _fail(self, problem: Malformed) -> Malformed:
-        self._problem = problem
+        self._problem = Malformed(problem.reason, problem.note)  # a copy, which holds on to no frames
         self._buffer = b""
         return problem
 
@@ -130,7 +125,7 @@ class RequestReader(_Reader):
     def next(self) -> RequestHead | bytes | Signals:
         """The next event. Raises `Malformed`."""
         if self._problem is not None:
-            raise self._problem
+            raise Malformed(self._problem.reason, self._problem.note)
         try:
             state = self._state
             if state == _HEAD:
@@ -197,7 +192,7 @@ class ResponseReader(_Reader):
     def next(self) -> ResponseHead | bytes | Signals:
         """The next event. Raises `Malformed`, always `UPSTREAM_INVALID` or `UPSTREAM_ABORTED`."""
         if self._problem is not None:
-            raise self._problem
+            raise Malformed(self._problem.reason, self._problem.note)
         try:
             state = self._state
             if state == _HEAD:
