@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from pydantic.fields import FieldInfo
+
+from interlock.config.fields import IN_BYTES, IN_NANOSECONDS
 from interlock.config.hosts import Address
 from interlock.config.model import Config
 from interlock.config.patterns import Pattern
 from interlock.config.routes import Allow, Route
 from interlock.config.secrets import SecretRef
-from interlock.config.units import Rate
+from interlock.config.units import Rate, show_duration, show_size
 
 RESTART = frozenset({"listeners", "workers", "data_dir", "admin", "keys"})  # read once, at the start
 _BY_NAME = ("trust", "zones", "services", "roles")
@@ -89,7 +92,19 @@ def _section(where: str, before: Any, after: Any) -> Iterator[_Found]:
 
 
 def _fields(entry: Any) -> dict[str, Any]:
-    return {field.alias or name: getattr(entry, name) for name, field in type(entry).model_fields.items()}
+    """Keys and values as in the file; sizes and durations as text."""
+    return {
+        field.alias or name: _in_units(getattr(entry, name), field) for name, field in type(entry).model_fields.items()
+    }
+
+
+def _in_units(value: Any, field: FieldInfo) -> Any:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    marks = [*field.metadata, *(mark for part in get_args(field.annotation) for mark in get_args(part)[1:])]
+    if IN_NANOSECONDS in marks:
+        return show_duration(value)
+    return show_size(value) if IN_BYTES in marks else value
 
 
 def _difference(before: Any, after: Any) -> str:

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -181,15 +181,19 @@ def _principal_text(value: str) -> str:
     return str(Principal.parse(value))
 
 
-Size = Annotated[int, BeforeValidator(told(parse_size), json_schema_input_type=_SizeText)]
-Duration = Annotated[int, BeforeValidator(told(parse_duration), json_schema_input_type=_DurationText)]
+IN_BYTES = BeforeValidator(told(parse_size), json_schema_input_type=_SizeText)
+IN_NANOSECONDS = BeforeValidator(told(parse_duration), json_schema_input_type=_DurationText)
+Size = Annotated[int, IN_BYTES]
+Duration = Annotated[int, IN_NANOSECONDS]
 """Nanoseconds."""
 Percentage = Annotated[
     float,
     BeforeValidator(told(parse_percentage), json_schema_input_type=Annotated[str, Field(pattern=r"^[0-9.]+ ?%$")]),
 ]
 OneRate = Annotated[Rate, PlainValidator(told(_rate), json_schema_input_type=_RateText)]
-Rates = Annotated[tuple[OneRate, ...], BeforeValidator(_rates, json_schema_input_type=_RateText | list[_RateText])]
+Rates = Annotated[
+    tuple[OneRate, ...], BeforeValidator(_rates, json_schema_input_type=Literal["none"] | _RateText | list[_RateText])
+]
 FailureRate = Annotated[
     Rate, PlainValidator(told(_failures), json_schema_input_type=Annotated[str, Field(pattern=r"^[0-9]+/[smhd].*$")])
 ]

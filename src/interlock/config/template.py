@@ -1,6 +1,6 @@
 """The first file of a newcomer: commented, runnable, and safe as it stands.
 
-Lines that begin with `#` and no space are options: without their `#` they hold.
+A `#` in the first column that is not followed by exactly one space hides an option; without it, it holds.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from interlock.errors import UsageError
 _TEMPLATE = """\
 # Interlock: a call passes only when every layer agrees, and it is on the record before it passes.
 #
-#   interlock check     tells what is wrong with this file, with line and reason
-#   interlock plan      shows what a reload would change
-#   interlock up        starts the node; interlock reload takes over what was changed here
+# interlock check     tells what is wrong with this file, with line and reason
+# interlock plan      shows what a reload would change
+# interlock up        starts the node; interlock reload takes over what was changed here
 #
-# Lines that begin with # and no space are options, shown with an example or their default.
+# A # that is not followed by a single space hides an option: take the # away and it holds.
 # Sizes are written 10MiB, durations 30s or 5m, rates `50/s burst 100 per principal`.
 version: 1
 

@@ -64,9 +64,7 @@ def make_app(paths: Paths, assertion_jwks: dict[str, Any], extra: Callable[[], d
 def is_own_host(host: str) -> bool:
     """Whether a Host field names this machine's loopback; any port."""
     name, colon, port = host.rpartition(":")
-    if not colon or "]" in port:
-        name = host
-    return name.lower() in HOSTS
+    return (name.lower() in HOSTS and port.isdecimal()) if colon and "]" not in port else host.lower() in HOSTS
 
 
 def public_jwks(assertion_key: bytes) -> dict[str, Any]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import msgspec
@@ -23,9 +27,16 @@ class SnapshotBuilder:
     state: State
     page: NodePage
     clock: Clock
+    gently: bool = False  # leave the processors to the workers: a million keys take seconds
 
     def build(self, node: NodeSpec, routes: Iterable[RouteSpec]) -> int:
         """Write a snapshot of `node`, `routes` and the state; gives its generation."""
+        if not self.gently:
+            return self._build(node, routes)
+        with ThreadPoolExecutor(1, "build", initializer=_give_way) as thread:
+            return thread.submit(self._build, node, routes).result()
+
+    def _build(self, node: NodeSpec, routes: Iterable[RouteSpec]) -> int:
         # Read before the state is, so that what happens meanwhile is in the change log after it.
         offset = self.page.words[EPOCH]
         now = self.clock.wall()
@@ -63,3 +74,9 @@ class SnapshotBuilder:
             return self.page.words[EPOCH] - snapshot.changes_offset
         finally:
             snapshot.close()
+
+
+def _give_way() -> None:
+    """Lower the priority of this thread alone (Linux keeps it per thread)."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

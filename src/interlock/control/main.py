@@ -56,7 +56,7 @@ class Control:
         self._admin: AdminServer | None = None
         self._config = read_applied(paths, file)
         self._desk = Administration(file, self._config, writer="control", page=self._page, clock=self._clock)
-        self._builder = SnapshotBuilder(paths, self._desk.state, self._page, self._clock)
+        self._builder = SnapshotBuilder(paths, self._desk.state, self._page, self._clock, gently=True)
         self._known = KnownKeys(paths.jwks)
         self._watch = IssuerWatch(self._known, self._keys_changed, self._clock, log)
         self._changes = ThreadPoolExecutor(1, "changes")
