@@ -83,13 +83,14 @@ def test_a_file_size_limit_is_a_full_disk(make_node: Callable[..., Node], upstre
     node = make_node(CONFIG.format(url=upstream.url)).start()
     key = str(node.key("limited", "caller")["key"])
     worker = node.pids("worker")[0]
-    subprocess.run(["prlimit", "--pid", str(worker), "--fsize=20000"], check=True)
+    # The soft limit alone (the colon): raising a hard one takes a capability that containers lack.
+    subprocess.run(["prlimit", "--pid", str(worker), "--fsize=20000:"], check=True)
     with Load(node.port, key, threads=2, prefix="/limited") as load:
         load.wait(1000)
     reached = {seen.target for seen in upstream.seen}
     refused = [path for path, status in load.answers.items() if status == 503]
     assert not [path for path in refused if path in reached]
-    subprocess.run(["prlimit", "--pid", str(worker), "--fsize=unlimited"], check=True)
+    subprocess.run(["prlimit", "--pid", str(worker), "--fsize=unlimited:"], check=True)
     assert eventually(lambda: node.get("/free", key).status_code == 200)
     assert node.stop() == 0
     report = node.verify()

@@ -65,7 +65,7 @@ def perform(
     on_row: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Have `op` done and give its result. Raises `NodeError` when nobody can do it now."""
-    from interlock.control.client import TIMEOUT, Client, Unanswered, Unreachable
+    from interlock.control.client import Unanswered, Unreachable
     from interlock.control.lock import DataLock, is_held
 
     data_dir = settings.paths.data_dir
@@ -77,22 +77,14 @@ def perform(
         if on_row is not None:
             on_row(row)
 
-    patience = monotonic() + STARTING
-    nobody: NodeError
-    while True:
-        try:
-            timeout = BRIEF if op == "key.revoke" else TIMEOUT
-            return Client(settings.paths.run).call(op, arguments, passed_on, timeout)
-        except Unreachable as unreachable:
-            if is_held(data_dir) and op not in BESIDE_THE_NODE and monotonic() < patience:
-                sleep(0.1)  # control comes up after the workers, and again after it was killed
-                continue
-            nobody = unreachable
-        except Unanswered as unanswered:
-            if op not in BESIDE_THE_NODE or rows:
-                raise
-            nobody = unanswered
-        break
+    try:
+        return _at_the_node(settings, op, arguments, passed_on)
+    except Unreachable as unreachable:
+        nobody: NodeError = unreachable
+    except Unanswered as unanswered:
+        if op not in BESIDE_THE_NODE or rows:
+            raise
+        nobody = unanswered
     if not is_held(data_dir):
         config = settings.config()
         lock = DataLock.take(data_dir, "a command", wait=PATIENCE)
@@ -105,6 +97,37 @@ def perform(
     from interlock.control.reload import read_applied
 
     return _here(read_applied(settings.paths, settings.file), settings.file, op, arguments, passed_on, running=True)
+
+
+def ask_node(settings: Settings, op: str) -> dict[str, Any]:
+    """Have the running node do `op`, which makes no sense without one. Raises `NodeError` when none runs."""
+    from interlock.control.client import Unreachable
+    from interlock.control.lock import is_held
+
+    try:
+        return _at_the_node(settings, op, {}, None)
+    except Unreachable as nobody:
+        if is_held(settings.paths.data_dir):
+            raise NodeError(f"{nobody}; it is started again by itself: look at `interlock status`") from None
+        raise NodeError("the node does not run: start it with `interlock up`") from None
+
+
+def _at_the_node(
+    settings: Settings, op: str, arguments: dict[str, Any], on_row: Callable[[dict[str, Any]], None] | None
+) -> dict[str, Any]:
+    """Ask control; while a node runs, wait for it to come up. Raises `Unreachable`, `Unanswered`."""
+    from interlock.control.client import TIMEOUT, Client, Unreachable
+    from interlock.control.lock import is_held
+
+    patience = monotonic() + STARTING
+    while True:
+        try:
+            timeout = BRIEF if op == "key.revoke" else TIMEOUT
+            return Client(settings.paths.run).call(op, arguments, on_row, timeout)
+        except Unreachable:
+            if op in BESIDE_THE_NODE or monotonic() >= patience or not is_held(settings.paths.data_dir):
+                raise
+            sleep(0.1)  # control comes up after the workers, and again after it was killed
 
 
 def data_dir_of(file: Path) -> Path | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from interlock.cli.desk import Settings
+from interlock.cli.desk import Settings, ask_node
 from interlock.cli.output import print_json, say, tell
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -47,9 +47,7 @@ def plan(context: typer.Context, as_json: Json = False) -> None:
 
     Example:  interlock plan
     """
-    from interlock.control.client import Client
-
-    changes = Client(Settings.of(context).paths.run).call("plan", {})["changes"]
+    changes = ask_node(Settings.of(context), "plan")["changes"]
     if as_json:
         print_json(changes)
         return

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlock.cli.desk import Settings
+from interlock.cli.desk import Settings, ask_node
 from interlock.cli.output import print_json, say, table, tell, working
 
 PAUSE = 0.05  # seconds between two looks while waiting
@@ -66,10 +66,8 @@ def reload(
 
     Example:  interlock check && interlock plan; interlock reload
     """
-    from interlock.control.client import Client
-
     with working("reloading"):
-        done = Client(Settings.of(context).paths.run).call("reload", {})
+        done = ask_node(Settings.of(context), "reload")
     if as_json:
         print_json(done)
         return

@@ -13,7 +13,7 @@ class Reason(StrEnum):
     """A reason code. `status` is the HTTP status; `title` is all that a caller learns."""
 
     status: int
-    title: str
+    title: str  # type: ignore[assignment]  # hides `str.title`, which no code has use for
 
     def __new__(cls, code: str, status: int, title: str) -> Reason:
         member = str.__new__(cls, code)

@@ -1,0 +1,141 @@
+"""Taking up a file: all of it or nothing, and on the record either way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from interlock.clock import ManualClock
+from interlock.control.build import SnapshotBuilder
+from interlock.control.keys import entry
+from interlock.control.paths import Paths
+from interlock.control.reload import apply, changes_between, read_applied
+from interlock.errors import ConfigError, NodeError, RecordUnavailable
+from interlock.keys import Keyring
+from interlock.snapshot import ChangeLog, KeyAdded, NodePage, RouteSpec, Snapshot
+from interlock.snapshot.page import GENERATION
+from interlock.store import ApiKeyRow, State
+from tests.unit.control.conftest import Acts
+
+
+@pytest.fixture
+def builder(paths: Paths, state: State, page: NodePage, clock: ManualClock, keyring: Keyring) -> SnapshotBuilder:
+    return SnapshotBuilder(paths, state, page, clock)
+
+
+def routes(paths: Paths) -> list[RouteSpec]:
+    snapshot = Snapshot.open(paths.snapshot)
+    try:
+        return [snapshot.route(number) for number in range(snapshot.route_count)]
+    finally:
+        snapshot.close()
+
+
+def test_the_first_snapshot_holds_the_file_and_the_state(
+    builder: SnapshotBuilder, file: Path, acts: Acts, state: State, paths: Paths, page: NodePage
+) -> None:
+    state.add_key(ApiKeyRow("a" * 10, "n", "service:interlock/n", b"h" * 32, ("caller",), 1))
+    state.add_key(ApiKeyRow("b" * 10, "n", "service:interlock/n", b"g" * 32, ("caller",), 1, revoked=2))
+    config, generation = apply(file, builder, before=None, acts=acts)
+    assert generation == page.words[GENERATION] == 1
+    assert acts.events == ["config:load"]
+    snapshot = Snapshot.open(paths.snapshot)
+    assert snapshot.node.config_digest == config.digest
+    assert snapshot.node.roles == {"caller": ["call"]}
+    assert snapshot.table("keys").get(b"h" * 32) is not None
+    assert snapshot.table("keys").get(b"g" * 32) is None
+    (route,) = routes(paths)
+    assert route.id == "GET /a"
+    assert route.authenticate == [["api_key"]]
+    assert (route.limits[0].count, route.limits[0].burst, route.limits[0].per) == (5, 9, "principal")
+    assert not route.public
+    snapshot.close()
+
+
+def test_a_reload_tells_what_it_changed(builder: SnapshotBuilder, file: Path, acts: Acts, paths: Paths) -> None:
+    before, _ = apply(file, builder, before=None, acts=acts)
+    file.write_text(file.read_text().replace("GET /a", "GET /b"))
+    after, generation = apply(file, builder, before=before, acts=acts)
+    assert generation == 2
+    assert [route.id for route in routes(paths)] == ["GET /b"]
+    assert acts.done[-1][1]["change_count"] == 2
+    assert {change["kind"] for change in changes_between(before, after)} == {"added", "removed"}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        (("allow: call", "allow: {permission: call, when: 'no.such > 1'}"), ConfigError, "when"),
+        (("roles:", "rolls:"), ConfigError, "roles"),
+        (("127.0.0.1:8080", "127.0.0.1:8081"), NodeError, "restart"),
+        (("version: 1", "version: 1\nworkers: 7"), NodeError, "workers"),
+        (("services:", "trust: {t: {ca: nothing.pem, principal: san-uri}}\nservices:"), ConfigError, "nothing.pem"),
+    ],
+)
+def test_a_file_that_cannot_be_taken_up_changes_nothing_and_is_recorded(
+    builder: SnapshotBuilder,
+    file: Path,
+    acts: Acts,
+    paths: Paths,
+    change: tuple[str, str],
+    kind: type[Exception],
+    said: str,
+) -> None:
+    before, _ = apply(file, builder, before=None, acts=acts)
+    kept = paths.snapshot.read_bytes(), paths.applied.read_bytes()
+    file.write_text(file.read_text().replace(*change))
+    with pytest.raises(kind, match=said):
+        apply(file, builder, before=before, acts=acts)
+    assert (paths.snapshot.read_bytes(), paths.applied.read_bytes()) == kept
+    assert builder.page.words[GENERATION] == 1
+    assert acts.events[-1] == "config:refused"
+
+
+def test_a_reload_that_cannot_be_recorded_is_not_made(
+    builder: SnapshotBuilder, file: Path, acts: Acts, paths: Paths
+) -> None:
+    before, _ = apply(file, builder, before=None, acts=acts)
+    kept = paths.snapshot.read_bytes()
+    acts.broken = True
+    with pytest.raises(RecordUnavailable):
+        apply(file, builder, before=before, acts=acts)
+    assert paths.snapshot.read_bytes() == kept
+
+
+def test_what_the_node_runs_with_is_known_whatever_becomes_of_the_file(
+    builder: SnapshotBuilder, file: Path, acts: Acts, paths: Paths
+) -> None:
+    before, _ = apply(file, builder, before=None, acts=acts)
+    file.write_text("this is: [no file")
+    assert read_applied(paths, file).digest == before.digest
+    file.unlink()
+    assert read_applied(paths, file).digest == before.digest
+    paths.applied.unlink()
+    with pytest.raises(NodeError):
+        read_applied(paths, file)
+
+
+def test_a_rebuild_keeps_the_configuration_and_takes_the_state_in(
+    builder: SnapshotBuilder, file: Path, acts: Acts, paths: Paths, state: State, page: NodePage
+) -> None:
+    apply(file, builder, before=None, acts=acts)
+    row = ApiKeyRow("a" * 10, "n", "service:interlock/n", b"h" * 32, ("caller",), 1)
+    state.add_key(row)
+    ChangeLog(paths.changes, page).append([KeyAdded(row.hash, entry(row))])
+    assert builder.overlay() > 0
+    before = builder.current()
+    assert builder.rebuild() == 2
+    assert builder.overlay() == 0
+    assert [route.id for route in routes(paths)] == ["GET /a"]
+    assert builder.current().config_digest == before.config_digest
+    snapshot = Snapshot.open(paths.snapshot)
+    assert snapshot.table("keys").get(row.hash) == entry(row)
+    snapshot.close()
+
+
+def test_a_gentle_build_builds_the_same(builder: SnapshotBuilder, file: Path, acts: Acts, paths: Paths) -> None:
+    apply(file, builder, before=None, acts=acts)
+    builder.gently = True
+    assert builder.rebuild() == 2
+    assert [route.id for route in routes(paths)] == ["GET /a"]
