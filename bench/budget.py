@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import steps
 from material import Material
 from measure import cpu_by_process, run_wrk, settle
 from peers import bearer
@@ -24,6 +25,12 @@ def run(material: Material, seconds: float, say: Callable[[str], None]) -> str:
         settle(gateway.quiet)
         after = cpu_by_process(gateway.pid)
         kinds = node.processes()
+        (worker,) = node.worker_pids()
+        say("budget: by step")
+        samples = node.folder / "stacks"
+        sampler = steps.begin(worker, max(seconds, 6.0), samples)
+        run_wrk(gateway.url, CONNECTIONS, max(seconds, 6.0) + 1, gateway.calls)
+        sampler.wait(60)
     spent: dict[str, tuple[float, float]] = {}
     for pid, (user, system) in after.items():
         kind = kinds.get(pid, "other")
@@ -37,4 +44,10 @@ def run(material: Material, seconds: float, say: Callable[[str], None]) -> str:
         user, system = spent[kind][0] * scale, spent[kind][1] * scale
         rows.append([kind, f"{user:.1f}", f"{system:.1f}", f"{user + system:.1f}", f"{(user + system) / total:.0%}"])
     rows.append(["sum", "", "", f"{total:.1f}", "100%"])
-    return table(["process, at 32 connections", "user µs/call", "kernel µs/call", "together", "share"], rows)
+    processes = table(["process, at 32 connections", "user µs/call", "kernel µs/call", "together", "share"], rows)
+    in_worker = sum(spent["worker"]) * scale
+    parts = [(step, share * in_worker) for step, share in steps.shares(samples).items()]
+    parts += [(f"{kind}, another process", sum(spent[kind]) * scale) for kind in spent if kind != "worker"]
+    lines = [[step, f"{cost:.1f}", f"{cost / total:.0%}"] for step, cost in sorted(parts, key=lambda part: -part[1])]
+    lines.append(["sum", f"{sum(cost for _, cost in parts):.1f}", "100%"])
+    return f"{processes}\n\n{table(['step of a call', 'µs/call', 'share'], lines)}"

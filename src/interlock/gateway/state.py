@@ -152,7 +152,8 @@ class Compiler:
         self._counters = counters
         self._context = _context(node)
         same = before is not None and before._context == self._context
-        self._compiled: dict[bytes, Route] = before._compiled if before is not None and same else {}
+        self._compiled: dict[bytes, Route] = {}
+        self._before: dict[bytes, Route] = before._compiled if before is not None and same else {}
         if before is None:
             self.roles = RoleTable(node.roles)
             self.tokens = TokenVerifier(node.issuers, self.roles, directory, refresh)
@@ -179,7 +180,8 @@ class Compiler:
         """The compiled route; the same object as before if nothing it was made from has changed."""
         route = self._compiled.get(digest)
         if route is None:
-            route = self._compiled[digest] = self._compile(spec)
+            # One snapshot back and no further: what is called no more is forgotten after two reloads.
+            route = self._compiled[digest] = self._before.get(digest) or self._compile(spec)
         return route
 
     def _compile(self, spec: RouteSpec) -> Route:
