@@ -136,6 +136,13 @@ class Call:
 
     def forward(self) -> None:
         """The intent is on the record as the route asks: now, and only now, the call may pass."""
+        try:
+            self._forward()
+        except Exception as problem:  # others wait for the same write; none of them MUST suffer for this one
+            self.pipeline.complain(self, problem)
+            self.abort(Reason.INTERNAL, type(problem).__name__)
+
+    def _forward(self) -> None:
         if self._ended:
             return
         if self.own_answer is not None:

@@ -39,6 +39,7 @@ class Http1Connection(asyncio.Protocol):
     """The `Stream` of each of its calls in turn."""
 
     __slots__ = (
+        "_begun",
         "_body_open",
         "_call",
         "_chunked",
@@ -78,6 +79,7 @@ class Http1Connection(asyncio.Protocol):
         self._closing = False
         self._lingering = 0  # bytes left to read and forget; 0: not lingering
         self._stalled = False  # the caller does not take what we write
+        self._begun = False  # a head has begun to arrive
         self._since = 0.0  # when the present wait began; 0: nobody is waited for
         self._progress = 0
         self._served = 0
@@ -134,21 +136,27 @@ class Http1Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stalled = False
-        if self._call is not None:
+        if self._closing:
+            self._since = self._listener.now()  # it took what was left; the wait for its end begins now
+        elif self._call is not None:
             self._call.caller_drained()
+        else:
+            self._listener.loop.call_soon(self._next_request)
 
     # -- requests
 
     def _next_request(self) -> None:
         """Begin the next call, if its head is here and whole."""
-        if self._call is not None or self._closing:
-            return
+        if self._call is not None or self._closing or self._stalled:
+            return  # who does not take answers is not asked for more
         reader = self._reader
         try:
             head = reader.next()
             if head is NEED_DATA:
-                if self._since == 0.0 or not reader.buffered:
+                begun = reader.buffered > 0
+                if self._since == 0.0 or not begun or not self._begun:
                     self._since = self._listener.now()
+                self._begun = begun
                 self._resume()
                 return
             assert isinstance(head, RequestHead)
@@ -160,13 +168,17 @@ class Http1Connection(asyncio.Protocol):
             return
         self._served += 1
         self._since = 0.0
+        self._begun = False
         self._http10 = head.http10
         self._needs_body = head.method != "HEAD"
         self._reuse = head.keep_alive and self._served < REQUESTS and not self._listener.draining
         pipeline = self._listener.pipeline
         call = Call(pipeline, self, self._peer, head, pipeline.monotonic())
         self._call = call
-        pipeline.handle(call)
+        try:
+            pipeline.handle(call)
+        except Exception:
+            pipeline.failed(call)
 
     def _refuse(self, refusal: Refusal) -> None:
         """What arrived is no request: whatever follows is forgotten, and the connection ends."""
@@ -218,7 +230,8 @@ class Http1Connection(asyncio.Protocol):
                 return
             if event is END:
                 self._body_open = self._reading_body = False
-                self._since = 0.0
+                if not self._stalled:
+                    self._since = 0.0
                 call.request_end()
                 return
             assert isinstance(event, bytes)
@@ -316,10 +329,12 @@ class Http1Connection(asyncio.Protocol):
 
     def reset(self) -> None:
         self._reuse = False
-        self._call = None
+        call, self._call = self._call, None
         self._closing = True
         if self._transport is not None and not self.closed:
             self._transport.abort()
+        if call is not None:
+            call.caller_gone()
 
     def _skip_body(self) -> None:
         """Read and forget what is already here of a refused request's body; do not wait for more."""
@@ -378,13 +393,12 @@ class Http1Connection(asyncio.Protocol):
         waited = now - self._since if self._since else 0.0
         times = self._listener.times
         if self._closing:
-            if waited > (times.body if self._stalled else LINGER) and self._transport is not None:
-                self._transport.abort()
+            transport = self._transport
+            if transport is not None and waited > (times.body if transport.get_write_buffer_size() else LINGER):
+                transport.abort()
             return
         if self._stalled:
             if waited > times.body:
-                if call is not None:
-                    call.caller_gone()
                 self.reset()
                 return
         elif self._reading_body:

@@ -140,11 +140,12 @@ def _appended(values: list[bytes], own: bytes) -> bytes:
 # -- who calls
 
 
-def client_address(head: RequestHead, peer: Address, trusted: Networks) -> str:
+def client_address(head: RequestHead, peer: Address, trusted: Networks) -> str | None:
     """The caller's address: the last one in the chain that is not a trusted proxy's.
 
-    Call only if `peer` is itself trusted. If `X-Forwarded-For` and `Forwarded` name different callers, one of
-    them was not written by the proxy: then neither is believed.
+    Call only if `peer` is itself trusted. None if `X-Forwarded-For` and `Forwarded` name different callers: one
+    of them was not written by the proxy, and nobody can tell which. Neither is believed then, and the proxy's own
+    address MUST NOT stand in for the caller's, who would gain what networks are granted to the proxy.
     """
     listed = [value for kind, name, value in head.special if kind == FORWARDED and name == b"x-forwarded-for"]
     elements = [value for kind, name, value in head.special if kind == FORWARDED and name == b"forwarded"]
@@ -155,7 +156,7 @@ def client_address(head: RequestHead, peer: Address, trusted: Networks) -> str:
     if elements:
         other = _outermost(_nodes(b",".join(elements)), peer, networks)
         if found is not None and other != found:
-            return str(peer)
+            return None
         found = other
     return found if found is not None else str(peer)
 

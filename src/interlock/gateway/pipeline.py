@@ -7,6 +7,7 @@ It knows no protocol: what it says to the caller it says to a `Stream`.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
     from interlock.gateway.meter import Meter
     from interlock.gateway.state import WorkerState
 
+log = logging.getLogger("interlock.gateway")
+
 MATCHES = 8192  # (method, host, target) remembered
+MATCHED = 256  # bytes of the longest target that is remembered: anybody can send one
 
 
 NO_HEAD = RequestHead("", b"", False, [])
@@ -77,7 +81,10 @@ class Pipeline:
         if state.stale:
             return self.refuse(call, Refusal(Reason.SNAPSHOT_STALE))
         if peer.trusted:
-            call.source = client_address(head, peer.ip, state.trusted_proxies)
+            source = self._client_address(head, peer)
+            if source is None:
+                return self.refuse(call, Refusal(Reason.FORWARDED_CONFLICT))
+            call.source = source
         call.trace = trace_parent(head) or f"{self._random.getrandbits(128):032x}"
         matched = self._match(head, peer)
         if isinstance(matched, Refusal):
@@ -114,6 +121,9 @@ class Pipeline:
 
         # 5. Say it in our own words: what goes on is written anew, with who calls.
         call.wire_bytes = forwarded_head(call, self._assertions.line(identity, route.service, now))
+
+        if identity is ANONYMOUS and self._calls.tight:  # the reserve is for callers who are known
+            return self.refuse(call, Refusal(Reason.RECORD_UNAVAILABLE))
 
         # 6. Record the intent. What follows, forwarding to outcome, is in `Call`.
         self._calls.intent(call)
@@ -157,27 +167,53 @@ class Pipeline:
         call.stream.send_whole(refusal.reason.status, fields, body)
 
     def outcome(self, call: Call, status: int, reason: Reason | None, note: str) -> None:
-        """A call whose intent is on the record has ended."""
+        """A call has ended; one that ended before its intent was on the record is refused there."""
+        if call.intent is None:
+            if not call.reference and reason is not None:
+                self.refuse(call, Refusal(reason, (), note or "before it was decided"))
+            return
         duration = self.monotonic() - call.started
         self._meter.ended(status, reason, duration, call.bytes_in, call.bytes_out)
         self._calls.outcome(call, status, reason, note, duration)
 
     def recheck(self, call: Call) -> None:
         """A long call, each minute: say that it goes on, and ask again whether it may."""
+        self._calls.progress(call, self.monotonic() - call.started)
+        self._judge(call, waited=False)
+
+    def _judge(self, call: Call, *, waited: bool) -> None:
+        """End a call that would not be let in now. What cannot be known, having `waited` for it, does not hold."""
+        if call.ended:
+            return None
         now = self._wall()
         state = self._state
         if state.directory.behind:
             state.catch_up()
-        self._calls.progress(call, self.monotonic() - call.started)
         route = call.route
         assert route is not None
-        identity = self._authenticate(call, now)
+        identity = Refusal(Reason.SNAPSHOT_STALE) if state.stale else self._authenticate(call, now)
+        if isinstance(identity, Pending):
+            if not waited:
+                return identity.wait(lambda: self._judge(call, waited=True))
+            identity = Refusal(Reason.ISSUER_UNAVAILABLE)
+        refusal: Refusal | None
         if isinstance(identity, Identity):
             refusal = route.allow(identity, self._facts(call, now) if route.conditional else None)
         else:
-            refusal = identity if isinstance(identity, Refusal) else None
+            refusal = identity
         if refusal is not None:
             call.abort(refusal.reason, "no longer holds")
+        return None
+
+    def failed(self, call: Call) -> None:
+        """A layer raised: a fault of ours, which refuses the call. Call from an `except` block."""
+        log.exception("a call failed inside")
+        if not call.ended:
+            self.refuse(call, Refusal(Reason.INTERNAL))
+
+    def complain(self, call: Call, problem: Exception) -> None:
+        """Say in the log what the record has no place for."""
+        log.error("a call failed inside: %s", call.reference or call.trace, exc_info=problem)
 
     def sweep(self) -> None:
         """Once a second: write what floods were counted."""
@@ -191,7 +227,10 @@ class Pipeline:
     def _again(self, call: Call) -> None:
         """A layer that had to wait may now know; the steps are taken from the start, on present state."""
         if not call.ended:
-            self.handle(call)
+            try:
+                self.handle(call)
+            except Exception:
+                self.failed(call)
 
     def _authenticate(self, call: Call, now: int) -> Identity | Refusal | Pending:
         """What the route makes of what was presented; a kind presented twice is refused."""
@@ -213,8 +252,14 @@ class Pipeline:
         """A browser asks before it calls (Fetch standard, CORS preflight): on the record like any other call."""
         assert call.route is not None
         assert call.route.cors is not None
+        if call.route.preflight_limit is not None:
+            verdict = call.route.preflight_limit(ANONYMOUS, self._network(call), call.started)
+            if verdict.refusal is not None:
+                return self.refuse(call, verdict.refusal)
+        if self._calls.tight:
+            return self.refuse(call, Refusal(Reason.RECORD_UNAVAILABLE))
         call.own_answer = (204, preflight_headers(call.route.cors, call.head))
-        self._calls.intent(call)
+        return self._calls.intent(call)
 
     def _match(self, head: RequestHead, peer: Peer) -> Matched | Refusal:
         live = self._state.live
@@ -230,7 +275,7 @@ class Pipeline:
                 found = cached
             else:
                 found = live.match(head)
-                if not isinstance(found, Refusal):
+                if not isinstance(found, Refusal) and len(head.target) <= MATCHED:
                     if len(self._matches) >= MATCHES:
                         self._matches.clear()
                     self._matches[key] = found
@@ -248,6 +293,14 @@ class Pipeline:
             params=dict(call.params),
             now_ns=now,
         )
+
+    def _client_address(self, head: RequestHead, peer: Peer) -> str | None:
+        """What a trusted proxy says; a proxy that is trusted no longer is an ordinary caller from now on."""
+        networks = self._state.trusted_proxies
+        if not any(peer.ip in network for network in networks):
+            peer.trusted = False
+            return peer.address
+        return client_address(head, peer.ip, networks)
 
     def _network(self, call: Call) -> bytes:
         return call.peer.network if call.source == call.peer.address else network_of(unmapped(call.source))

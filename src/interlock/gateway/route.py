@@ -30,6 +30,7 @@ class Route:
         "id",
         "limit",
         "pool",
+        "preflight_limit",
         "service",
         "spec",
         "timeout",
@@ -47,6 +48,7 @@ class Route:
         allow: Allow,
         conditional: bool,
         limit: Limit | None,
+        preflight_limit: Limit | None,
     ) -> None:
         self.spec = spec
         self.id = spec.id
@@ -57,6 +59,7 @@ class Route:
         self.conditional = conditional  # whether `allow` wants to know the call
         self.cors = spec.cors
         self.limit = limit
+        self.preflight_limit = preflight_limit  # of nobody known, hence per address
         self.pool = pool
         self.body_limit = spec.body_limit
         self.timeout = spec.timeout_ns / 1e9

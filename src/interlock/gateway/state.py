@@ -25,7 +25,7 @@ from interlock.gateway.route import Matched, Route
 from interlock.gateway.router import NotAllowed, Router
 from interlock.gateway.upstream import Pool
 from interlock.identity import ApiKeyVerifier, CertificateVerifier, RoleTable, TokenVerifier, compile_authenticator
-from interlock.limits import compile_limits
+from interlock.limits import Limit, compile_limits
 from interlock.model import Reason, Refusal
 from interlock.policy import compile_allow, needs_facts
 from interlock.snapshot import NodePage, NodeSpec, RouteSpec, Snapshot
@@ -205,7 +205,15 @@ class Compiler:
             allow=compile_allow(spec, zone),
             conditional=needs_facts(spec, zone),
             limit=compile_limits(spec.limits, self._counters, spec.id) if spec.limits else None,
+            preflight_limit=self._preflight_limit(spec),
         )
+
+    def _preflight_limit(self, spec: RouteSpec) -> Limit | None:
+        """The route's limits, counted apart and per address: strangers MUST NOT spend what callers share."""
+        if spec.cors is None or not spec.limits:
+            return None
+        limits = [msgspec.structs.replace(limit, per="address") for limit in spec.limits]
+        return compile_limits(limits, self._counters, f"{spec.id}\0preflight")
 
     def _vouched(self, spec: RouteSpec) -> Callable[[bytes], bool] | None:
         """For routes that ask for certificates: whether this worker verified a leaf against the route's bundle."""

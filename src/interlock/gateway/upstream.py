@@ -69,6 +69,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to one address of a service."""
 
     __slots__ = (
+        "_paused",
         "_reader",
         "_socket",
         "_transport",
@@ -92,6 +93,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.answering = False  # a byte of this call's answer has arrived
         self.sent_all = False  # this call's request is written to its end
         self.rested = 0.0
+        self._paused = False  # reading stands still for a slow caller
         self._transport: asyncio.Transport | None = None
         self._reader = ResponseReader("GET")
 
@@ -110,10 +112,12 @@ class UpstreamConnection(asyncio.Protocol):
     def pause_answer(self) -> None:
         """The caller is slow: stop reading the answer."""
         if self._transport is not None and not self.closed:
+            self._paused = True
             self._transport.pause_reading()
 
     def resume_answer(self) -> None:
-        if self._transport is not None and not self.closed:
+        if self._paused and self._transport is not None and not self.closed:
+            self._paused = False
             self._transport.resume_reading()
 
     def abandon(self) -> None:
@@ -180,18 +184,17 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether the other side has closed it, or spoken unasked, while it rested.
 
         The event loop may not have told yet, and what is already in the socket would be taken for the
-        answer to the next call's request. Under TLS only the end is visible here; stray records stay
-        bound to this connection's keys and reach `data_received` before any answer can.
+        answer to the next call's request. Under TLS, too, whatever is there was not asked for.
         """
         if self.closed or self._transport is None or self._transport.is_closing():
             return True
         try:
-            ended = not self._socket.recv(1, socket.MSG_PEEK)
+            self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:
-            return True
-        return ended or self.address.tls is None
+            pass
+        return True
 
     def _deliver(self, exchange: Exchange, reader: ResponseReader) -> None:
         while self.exchange is exchange:
@@ -209,12 +212,17 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _answered(self, exchange: Exchange) -> None:
         self.exchange = None
-        if self.sent_all and self._reader.reusable and not self.closed:
+        if self.sent_all and self._reader.reusable and not self.closed and self._all_is_out():
             self.reused = True
+            self.resume_answer()  # the caller that was too slow for this answer is not the next one
             self.pool.release(self)
         else:
             self._abort() if not self.sent_all else self.close()
         exchange.answered()
+
+    def _all_is_out(self) -> bool:
+        """Nothing of the request waits in our buffer, where the next one would queue behind it."""
+        return self._transport is not None and self._transport.get_write_buffer_size() == 0
 
     def _break(self, reason: Reason, note: str) -> None:
         exchange, self.exchange = self.exchange, None
@@ -329,9 +337,7 @@ class Pool:
         self._open -= 1
         if connection in connection.address.idle:
             connection.address.idle.remove(connection)
-        if self._waiting and self._open < self.spec.pool:
-            exchange, _ = self._waiting.popleft()
-            self._connect(exchange)
+        self._serve_waiting()
 
     def sweep(self, now: float) -> None:
         """Once a second: close what rested too long, answer who waited too long."""
@@ -368,9 +374,9 @@ class Pool:
                 reason, note = Reason.UPSTREAM_TIMEOUT, f"no connection to {address.host}:{address.port} in time"
             except ssl.SSLCertVerificationError as problem:
                 reason, note = Reason.UPSTREAM_UNREACHABLE, f"certificate refused: {problem.verify_message}"
-            except OSError as problem:
+            except Exception as problem:  # also a host name that cannot be encoded: whoever waits MUST be told
                 reason = Reason.UPSTREAM_UNREACHABLE
-                note = f"{address.host}:{address.port}: {problem.strerror or type(problem).__name__}"
+                note = f"{address.host}:{address.port}: {getattr(problem, 'strerror', '') or type(problem).__name__}"
             else:
                 if connection.closed:
                     reason, note = Reason.UPSTREAM_UNREACHABLE, "closed at once"
@@ -382,6 +388,13 @@ class Pool:
                 return
         self._open -= 1
         exchange.unconnected(reason, note)
+        self._serve_waiting()
+
+    def _serve_waiting(self) -> None:
+        """There is room for a connection: make it for whoever waits longest."""
+        if self._waiting and self._open < self.spec.pool:
+            exchange, _ = self._waiting.popleft()
+            self._connect(exchange)
 
     async def _dial(self, address: Address) -> UpstreamConnection:
         """A connection to the first of the host's addresses that answers."""

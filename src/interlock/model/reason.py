@@ -29,6 +29,7 @@ class Reason(StrEnum):
     AMBIGUOUS_FRAMING = "ambiguous-framing", 400, "The request is malformed"
     HOST_INVALID = "host-invalid", 400, "The request is malformed"
     PATH_INVALID = "path-invalid", 400, "The path is not acceptable"
+    FORWARDED_CONFLICT = "forwarded-conflict", 400, "The request is malformed"
     CONNECTION_HEADER = "connection-header-forbidden", 400, "The request is malformed"
     METHOD_UNKNOWN = "method-unknown", 501, "The method is not known"
     VERSION_UNSUPPORTED = "version-unsupported", 505, "The HTTP version is not supported"
