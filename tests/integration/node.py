@@ -139,6 +139,26 @@ class Node:
             headers["X-API-Key"] = key
         return httpx.request(method, self.url + path, headers=headers, timeout=20, trust_env=False, **options)
 
+    def row(self, resource: str, timeout: float = 10) -> dict[str, Any]:
+        """The record of the one call to `resource`, once its outcome is on it."""
+
+        def ended() -> dict[str, Any] | None:
+            rows = [call for call in self.query("--limit", "10000") if call["resource"] == resource]
+            assert len(rows) <= 1, f"{len(rows)} records of {resource}"
+            return rows[0] if rows and rows[0]["outcome"] != "open" else None
+
+        found = eventually(ended, timeout, pause=0.2)
+        assert found, f"no outcome of {resource}"
+        return found
+
+    def peak(self) -> int:
+        """The workers' highest resident memory so far, KiB."""
+        total = 0
+        for pid in self.pids("worker"):
+            status = Path(f"/proc/{pid}/status").read_text()
+            total += int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+        return total
+
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import ssl
+import struct
 import threading
 import time
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ class Seen:
     headers: list[tuple[str, str]]
     body: bytes
     connection: int
+    certificate: bytes = b""  # DER, of whoever called under TLS
 
     def header(self, name: str) -> str | None:
         values = [value for key, value in self.headers if key == name.lower()]
@@ -34,16 +37,22 @@ class Seen:
 
 @dataclass
 class Upstream:
-    """`seen` grows as requests arrive whole; `errors` holds what h11 refused."""
+    """`seen` grows as requests arrive whole; `errors` holds what h11 refused.
+
+    `handshakes` holds the errors of TLS handshakes that failed.
+    """
 
     host: str = "127.0.0.1"
     seen: list[Seen] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     connections: int = 0
     delay: float = 0.0
+    tls: ssl.SSLContext | None = None
+    handshakes: list[str] = field(default_factory=list)
+    port: int = 0
 
     def __post_init__(self) -> None:
-        self._listening = socket.create_server((self.host, 0), backlog=512)
+        self._listening = socket.create_server((self.host, self.port), backlog=512)
         self.port = self._listening.getsockname()[1]
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -52,7 +61,8 @@ class Upstream:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        # Certificates are issued for a name.
+        return f"https://localhost:{self.port}" if self.tls else f"http://{self.host}:{self.port}"
 
     def targets(self) -> list[str]:
         return [f"{seen.method} {seen.target}" for seen in self.seen]
@@ -86,6 +96,13 @@ class Upstream:
     def _serve(self, sock: socket.socket, number: int) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.tls is not None:
+            try:
+                sock = self.tls.wrap_socket(sock, server_side=True)
+            except (OSError, ValueError) as problem:
+                self.handshakes.append(str(problem))
+                sock.close()
+                return
         try:
             while self._one(sock, connection, number):
                 connection.start_next_cycle()
@@ -110,7 +127,14 @@ class Upstream:
             return False
         body = []
         size = 0
-        counting = request.target.startswith(b"/count")
+        counting = request.target.startswith((b"/count", b"/deaf"))
+        if request.target.startswith(b"/deaf"):
+            time.sleep(3)  # reads nothing of the body meanwhile
+        if request.target.startswith(b"/answer-first"):
+            # Whole and well framed, but the request has not been read, and the connection would stay open.
+            sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly")
+            time.sleep(1)
+            return False
         while True:
             event = self._next(sock, connection)
             if isinstance(event, h11.EndOfMessage):
@@ -118,6 +142,9 @@ class Upstream:
             if not isinstance(event, h11.Data):
                 return False
             size += len(event.data)
+            if request.target.startswith(b"/die-in-body"):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return False
             if not counting:
                 body.append(bytes(event.data))
         seen = Seen(
@@ -126,6 +153,7 @@ class Upstream:
             [(name.decode(), value.decode("latin-1")) for name, value in request.headers],
             b"".join(body),
             number,
+            sock.getpeercert(binary_form=True) or b"" if isinstance(sock, ssl.SSLSocket) else b"",
         )
         self.seen.append(seen)
         if self.delay:
@@ -151,7 +179,7 @@ class Upstream:
             for number in range(int(path.rsplit("/", 1)[1])):
                 send(h11.Data(data=b"chunk %d\n" % number))
             send(h11.EndOfMessage())
-        elif path == "/slow":
+        elif path.startswith("/slow"):
             time.sleep(2)
             self._whole(send, seen, size)
         elif path == "/sleep":
@@ -161,6 +189,12 @@ class Upstream:
             return False
         elif path == "/cut":
             sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this")
+            return False
+        elif path == "/cut-chunked":
+            sock.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nonly this\r\n")
+            return False
+        elif path == "/cut-in-chunk":
+            sock.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n64\r\nonly this")
             return False
         elif path == "/die":
             return False
