@@ -34,6 +34,8 @@ class IssuerWatch:
         self._log = log
         self._tasks: dict[str, tuple[Issuer, JwksSource, asyncio.Task[None]]] = {}
         self._problems: dict[str, str] = {}
+        self._published: dict[str, Known] = {}  # what a snapshot was made of by us; a restart knows of none
+        self._publishing = asyncio.Lock()
         self._asked: set[asyncio.Task[bool]] = set()
 
     def configure(self, config: Config) -> None:
@@ -44,6 +46,7 @@ class IssuerWatch:
                 task.cancel()
                 del self._tasks[name]
                 self._problems.pop(name, None)
+                self._published.pop(name, None)
         for name, issuer in wanted.items():
             if name not in self._tasks:
                 source = JwksSource(name, self._clock, url=str(issuer.jwks or ""))
@@ -105,9 +108,14 @@ class IssuerWatch:
 
     async def _fetch(self, issuer: Issuer, source: JwksSource) -> None:
         jwks = await source.fetch()
-        now = self._clock.wall()
-        before = self._known.get(issuer.issuer)
-        if before is not None and before.jwks == jwks and now - before.fetched_ns < issuer.max_stale // 4:
-            return
-        await asyncio.to_thread(self._known.put, Known(issuer.issuer, jwks, now))
-        await self._changed()
+        async with self._publishing:
+            now = self._clock.wall()
+            # Compared with what was published, not with what was kept: if making the snapshot failed after
+            # the keys were kept, workers still trust the old ones, and it is made again at the next try.
+            before = self._published.get(issuer.issuer)
+            if before is not None and before.jwks == jwks and now - before.fetched_ns < issuer.max_stale // 4:
+                return
+            known = Known(issuer.issuer, jwks, now)
+            await asyncio.to_thread(self._known.put, known)
+            await self._changed()
+            self._published[issuer.issuer] = known

@@ -12,9 +12,10 @@ import pytest
 from interlock.clock import SECOND, ManualClock
 from interlock.config import Config, load
 from interlock.control import jwks as subject
-from interlock.control.issuers import KnownKeys
+from interlock.control.issuers import Known, KnownKeys
 from interlock.control.jwks import IssuerWatch
 from interlock.control.log import Log
+from interlock.errors import StateError
 from interlock.identity.jwks_fetch import JwksUnavailable
 
 ISSUER = "https://login.example.com"
@@ -65,10 +66,13 @@ class Watched:
     def __init__(self, folder: Path, clock: ManualClock) -> None:
         self.known = KnownKeys(folder)
         self.made = 0
+        self.broken = False
         self.log = os.open(folder.parent / "log", os.O_CREAT | os.O_WRONLY)
         self.watch = IssuerWatch(self.known, self.changed, clock, Log("control", self.log))
 
     async def changed(self) -> None:
+        if self.broken:
+            raise StateError("the disk is full")
         self.made += 1
 
     async def until(self, check: Callable[[], bool]) -> None:
@@ -111,6 +115,38 @@ def test_the_same_keys_again_are_worth_no_snapshot_until_they_grow_old(
         Source.answer = "two"
         watched.watch.refresh(ISSUER)
         await watched.until(lambda: watched.made == 3)
+        await watched.watch.close()
+
+    asyncio.run(story())
+
+
+def test_keys_whose_snapshot_could_not_be_made_are_published_at_the_next_try(watched: Watched, config: Config) -> None:
+    async def story() -> None:
+        watched.broken = True
+        watched.watch.configure(config)
+        await watched.until(lambda: watched.watch.status()[0]["problem"] is not None)
+        assert watched.known.get(ISSUER) is not None, "kept, and yet no worker has them"
+        watched.broken = False
+        await watched.until(lambda: watched.made == 1)
+        await watched.until(lambda: watched.watch.status()[0]["problem"] is None)
+        await watched.watch.close()
+
+    asyncio.run(story())
+
+
+def test_keys_that_a_process_before_kept_are_published_once_more(
+    watched: Watched, config: Config, clock: ManualClock
+) -> None:
+    """It may have died between keeping them and making the snapshot."""
+    watched.known.put(Known(ISSUER, "one", clock.wall()))
+
+    async def story() -> None:
+        watched.watch.configure(config)
+        await watched.until(lambda: watched.made == 1)
+        watched.watch.refresh(ISSUER)
+        await watched.until(lambda: Source.asked == 2)
+        await asyncio.sleep(0.02)
+        assert watched.made == 1
         await watched.watch.close()
 
     asyncio.run(story())
