@@ -5,16 +5,27 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from heapq import merge
+from itertools import groupby
 
 import msgspec
 
 from interlock.clock import Clock
 from interlock.control.keys import entry
 from interlock.control.paths import Paths
-from interlock.snapshot import IssuerSpec, NodePage, NodeSpec, RouteSpec, Snapshot, write_snapshot
+from interlock.snapshot import (
+    IssuerSpec,
+    NodePage,
+    NodeSpec,
+    Revoked,
+    RouteSpec,
+    Snapshot,
+    read_changes,
+    write_snapshot,
+)
 from interlock.snapshot.page import EPOCH, GENERATION
 from interlock.store import State
 
@@ -42,11 +53,23 @@ class SnapshotBuilder:
         now = self.clock.wall()
         tables = {
             "keys": ((row.hash, entry(row)) for row in self.state.usable_keys(now)),
-            "revoked": ((one.handle, b"") for one in self.state.revocations(now)),
+            "revoked": ((handle, b"") for handle in self._revoked(offset, now)),
         }
         write_snapshot(self.paths.snapshot, node, routes, tables, offset)
         self.page.words[GENERATION] += 1
         return self.page.words[GENERATION]
+
+    def _revoked(self, offset: int, now: int) -> Iterator[bytes]:
+        """Handles in order: those of the state, and whatever the change log has refused since the node started.
+
+        Workers forget what the log says before `offset`. The state need not have heard of it (its disk may
+        have been full), and a key that was rotated while it was revoked may be added again after it.
+        """
+        logged = {
+            change.handle for change in read_changes(self.paths.changes, 0, offset) if isinstance(change, Revoked)
+        }
+        kept = (one.handle for one in self.state.revocations(now))
+        return (handle for handle, _ in groupby(merge(kept, sorted(logged))))
 
     def rebuild(self, issuers: list[IssuerSpec] | None = None) -> int:
         """The same configuration over the state as it is now, and, if given, with newer keys of issuers."""

@@ -100,7 +100,8 @@ class KeyDesk:
         except StateError as problem:
             self._publisher.publish([Revoked(key_handle(row.id))])
             raise StateError(
-                f"{problem}; the running node refuses the key, but a restart would forget that: repeat the command"
+                f"{problem}; the running node refuses the key, but the database still calls it valid and the node "
+                "would take it again once it is stopped and started: repeat the command"
             ) from problem
         killed = self._publisher.publish([Revoked(key_handle(row.id))])
         return {**describe(row, now), "workers_killed": killed}

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from interlock.clock import SECOND, ManualClock
-from interlock.control.keys import Create, KeyDesk, Named, Rotate
+from interlock.control.build import SnapshotBuilder
+from interlock.control.keys import Create, KeyDesk, Named, Rotate, entry
 from interlock.control.paths import Paths
 from interlock.control.publish import Publisher
 from interlock.errors import NotFound, RecordUnavailable, StateError, UsageError
+from interlock.gateway.state import Directory
 from interlock.identity import decode_key_entry, key_handle
 from interlock.keys import Keyring, lookup_hash, well_formed
-from interlock.snapshot import Change, KeyAdded, NodePage, Revoked, read_changes
+from interlock.snapshot import Change, ChangeLog, KeyAdded, NodePage, NodeSpec, Revoked, Snapshot, read_changes
 from interlock.snapshot.page import EPOCH
-from interlock.store import State
+from interlock.store import Revocation, State
 from tests.unit.control.conftest import Acts
 
 ROLES = frozenset({"caller", "auditor"})
@@ -49,8 +51,8 @@ def test_a_key_is_recorded_kept_as_a_hash_and_published(
     (added,) = changes(paths, page)
     assert isinstance(added, KeyAdded)
     assert added.hash == row.hash
-    entry = decode_key_entry(added.value)
-    assert (entry.id, entry.roles, entry.networks) == (row.id, ["caller"], ["10.0.0.0/8"])
+    added_entry = decode_key_entry(added.value)
+    assert (added_entry.id, added_entry.roles, added_entry.networks) == (row.id, ["caller"], ["10.0.0.0/8"])
     assert acts.events == ["key:create"]
     assert row.acts == ("act-1",)
     assert made["key"] not in str(acts.done)
@@ -124,6 +126,54 @@ def test_a_broken_database_still_refuses_the_key_and_says_what_is_missing(
     with pytest.raises(StateError, match="repeat"):
         desk.revoke(Named(made["id"]), acts)
     assert changes(paths, page)[-1] == Revoked(key_handle(made["id"]))
+
+
+def test_what_the_database_missed_stays_refused_over_every_new_snapshot(
+    desk: KeyDesk,
+    keyring: Keyring,
+    acts: Acts,
+    state: State,
+    paths: Paths,
+    page: NodePage,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = make(desk, keyring, acts)
+    row = state.key(made["id"])
+    directory = Directory(page, paths.changes, keyring.lookup_key)
+
+    def broken(*_: object, **__: object) -> None:
+        raise StateError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(state, "revoke", broken)
+        with pytest.raises(StateError):
+            desk.revoke(Named(made["id"]), acts)
+    builder = SnapshotBuilder(paths, state, page, clock)
+    for _ in range(2):
+        builder.build(NodeSpec("", 0, 1), [])
+        directory.rebase(Snapshot.open(paths.snapshot))
+        assert directory.find_key(row.hash) is not None, "the database calls it valid"
+        assert directory.is_revoked(key_handle(row.id))
+    state.add_revocation(Revocation(key_handle(row.id), "key", clock.wall()))  # in both places
+    builder.build(NodeSpec("", 0, 1), [])
+    directory.rebase(Snapshot.open(paths.snapshot))
+    assert directory.is_revoked(key_handle(row.id))
+
+
+def test_a_key_added_again_after_its_revocation_stays_refused(
+    desk: KeyDesk, keyring: Keyring, acts: Acts, state: State, paths: Paths, page: NodePage, clock: ManualClock
+) -> None:
+    """It was rotated with an overlap while somebody else revoked it; the snapshot is made in between."""
+    made = make(desk, keyring, acts)
+    row = state.key(made["id"])
+    desk.revoke(Named(made["id"]), acts)
+    SnapshotBuilder(paths, state, page, clock).build(NodeSpec("", 0, 1), [])
+    ChangeLog(paths.changes, page).append([KeyAdded(row.hash, entry(row))])
+    directory = Directory(page, paths.changes, keyring.lookup_key)
+    directory.rebase(Snapshot.open(paths.snapshot))
+    assert directory.find_key(row.hash) is not None
+    assert directory.is_revoked(key_handle(row.id))
 
 
 def test_rotating_leaves_the_old_key_its_overlap(
