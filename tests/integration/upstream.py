@@ -179,6 +179,11 @@ class Upstream:
             for number in range(int(path.rsplit("/", 1)[1])):
                 send(h11.Data(data=b"chunk %d\n" % number))
             send(h11.EndOfMessage())
+        elif path.startswith("/many/"):
+            send(h11.Response(status_code=200, headers=[("transfer-encoding", "chunked")]))
+            for _ in range(int(path.rsplit("/", 1)[1])):
+                send(h11.Data(data=b"x" * 65536))
+            send(h11.EndOfMessage())
         elif path.startswith("/slow"):
             time.sleep(2)
             self._whole(send, seen, size)
@@ -234,7 +239,11 @@ class Upstream:
             "connection": seen.connection,
         }
         body = json.dumps(document).encode()
-        headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
+        headers = [
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            ("x-target", seen.target),
+        ]
         send(h11.Response(status_code=200, headers=headers))
         if seen.method != "HEAD":
             send(h11.Data(data=body))
