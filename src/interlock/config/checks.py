@@ -60,15 +60,16 @@ class View:
         )
 
 
-def check(view: View) -> Iterator[Finding]:
-    """Everything that is wrong between the parts of the file."""
+def check(view: View, *, look_at_files: bool = True) -> Iterator[Finding]:
+    """Everything that is wrong between the parts of the file, and with the presence of what it names."""
     yield from _listeners(view)
     yield from _trust(view)
     yield from _services(view)
     yield from _routes(view)
     yield from _conflicts(view)
     yield from _issuers(view)
-    yield from _files(view)
+    if look_at_files:
+        yield from _files(view)
     if view.whole:
         yield from _unused(view)
 

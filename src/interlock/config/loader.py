@@ -30,8 +30,8 @@ def load(path: Path) -> Config:
     return parse(data, path)
 
 
-def parse(data: bytes, path: Path) -> Config:
-    """Like `load`, of bytes that stand at `path` or will."""
+def parse(data: bytes, path: Path, *, look_at_files: bool = True) -> Config:
+    """Like `load`, of bytes that stand at `path` or will; not `look_at_files`: what they name may be gone."""
     file = str(path)
     folder = path.absolute().parent
     try:
@@ -46,7 +46,7 @@ def parse(data: bytes, path: Path) -> Config:
         problems = problems_of(error, tree, file)
         view = _sound_part(tree, error, folder)
     warnings: list[ConfigProblem] = []
-    for finding in check(view) if view is not None else ():
+    for finding in check(view, look_at_files=look_at_files) if view is not None else ():
         other = f"{dotted(finding.other)} (line {line_of(tree, finding.other)})" if finding.other else ""
         message = finding.message.replace("{other}", other)
         problem = ConfigProblem(file, line_of(tree, finding.where), dotted(finding.where), message, finding.hint)

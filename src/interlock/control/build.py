@@ -14,10 +14,11 @@ from itertools import groupby
 import msgspec
 
 from interlock.clock import Clock
+from interlock.control.compile import with_newest_keys
+from interlock.control.issuers import KnownKeys
 from interlock.control.keys import entry
 from interlock.control.paths import Paths
 from interlock.snapshot import (
-    IssuerSpec,
     NodePage,
     NodeSpec,
     Revoked,
@@ -38,6 +39,7 @@ class SnapshotBuilder:
     state: State
     page: NodePage
     clock: Clock
+    built: int = 0  # snapshots
     gently: bool = False  # leave the processors to the workers: a million keys take seconds
 
     def build(self, node: NodeSpec, routes: Iterable[RouteSpec]) -> int:
@@ -57,6 +59,7 @@ class SnapshotBuilder:
         }
         write_snapshot(self.paths.snapshot, node, routes, tables, offset)
         self.page.words[GENERATION] += 1
+        self.built += 1
         return self.page.words[GENERATION]
 
     def _revoked(self, offset: int, now: int) -> Iterator[bytes]:
@@ -71,13 +74,16 @@ class SnapshotBuilder:
         kept = (one.handle for one in self.state.revocations(now))
         return (handle for handle, _ in groupby(merge(kept, sorted(logged))))
 
-    def rebuild(self, issuers: list[IssuerSpec] | None = None) -> int:
-        """The same configuration over the state as it is now, and, if given, with newer keys of issuers."""
+    def rebuild(self, known: KnownKeys | None = None) -> int:
+        """What workers run with now over the state as it is now, and, if given, with newer keys of issuers.
+
+        Whom they trust is never taken from anywhere else: no half-made reload can come back by this way.
+        """
         current = Snapshot.open(self.paths.snapshot)
         try:
             node = msgspec.structs.replace(current.node, built_ns=self.clock.wall())
-            if issuers is not None:
-                node = msgspec.structs.replace(node, issuers=issuers)
+            if known is not None:
+                node = msgspec.structs.replace(node, issuers=with_newest_keys(node.issuers, known))
             return self.build(node, (current.route(number) for number in range(current.route_count)))
         finally:
             current.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from interlock.clock import SECOND
-from interlock.control.issuers import KnownKeys
+from interlock.control.issuers import DISCOVERY, KnownKeys
 from interlock.control.paths import Paths
 from interlock.errors import KeyMaterialError
 from interlock.snapshot import (
@@ -26,7 +28,7 @@ from interlock.snapshot import (
 )
 
 if TYPE_CHECKING:
-    from interlock.config import Config
+    from interlock.config import Config, Issuer
 
 
 def compile_node(config: Config, paths: Paths, now: int) -> NodeSpec:
@@ -104,7 +106,7 @@ def compile_issuers(config: Config, known: KnownKeys) -> list[IssuerSpec]:
         jwks, fetched = "", 0
         if isinstance(issuer.jwks, Path):
             jwks = _text(issuer.jwks)
-        elif (last := known.get(issuer.issuer)) is not None:
+        elif (last := known.get(issuer.issuer, source_of(issuer))) is not None:
             jwks, fetched = last.jwks, last.fetched_ns
         specs.append(
             IssuerSpec(
@@ -119,8 +121,23 @@ def compile_issuers(config: Config, known: KnownKeys) -> list[IssuerSpec]:
                 roles_from=issuer.roles.claim if issuer.roles is not None else "",
                 roles_map={} if issuer.roles is None else {name: list(to) for name, to in issuer.roles.map.items()},
                 types=list(issuer.types),
+                source=source_of(issuer),
             )
         )
+    return specs
+
+
+def source_of(issuer: Issuer) -> str:
+    """Where the keys are fetched from; empty: nowhere, they are in a file."""
+    return "" if isinstance(issuer.jwks, Path) else str(issuer.jwks or DISCOVERY)
+
+
+def with_newest_keys(issuers: Iterable[IssuerSpec], known: KnownKeys) -> list[IssuerSpec]:
+    """The same issuers under the same settings, with their keys as last fetched from the same place."""
+    specs = []
+    for spec in issuers:
+        last = known.get(spec.issuer, spec.source) if spec.source else None
+        specs.append(spec if last is None else replace(spec, jwks=last.jwks, jwks_ns=last.fetched_ns))
     return specs
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+DISCOVERY = "discovery"  # as a source: the URL is the issuer's own word
+
 
 class Known(msgspec.Struct, frozen=True):
     """An issuer's keys and when they were last seen."""
@@ -15,6 +17,7 @@ class Known(msgspec.Struct, frozen=True):
     issuer: str
     jwks: str
     fetched_ns: int  # wall
+    source: str = ""  # where they came from: the URL, or `DISCOVERY`
 
 
 class KnownKeys:
@@ -23,12 +26,13 @@ class KnownKeys:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def get(self, issuer: str) -> Known | None:
+    def get(self, issuer: str, source: str) -> Known | None:
+        """Those that came from `source`: keys of a URL that was replaced are nobody's keys."""
         try:
             known = msgspec.json.decode(self._file(issuer).read_bytes(), type=Known)
         except (OSError, msgspec.MsgspecError):
             return None
-        return known if known.issuer == issuer else None
+        return known if (known.issuer, known.source) == (issuer, source) else None
 
     def put(self, known: Known) -> None:
         """Keep them, in place of older ones. Raises `OSError`."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interlock.clock import SECOND, Clock
+from interlock.control.compile import source_of
 from interlock.control.issuers import Known, KnownKeys
 from interlock.control.log import Log
 from interlock.control.status import rfc3339
@@ -33,6 +34,8 @@ class IssuerWatch:
         self._clock = clock
         self._log = log
         self._tasks: dict[str, tuple[Issuer, JwksSource, asyncio.Task[None]]] = {}
+        self.fetches = 0
+        self.failures = 0
         self._problems: dict[str, str] = {}
         self._published: dict[str, Known] = {}  # what a snapshot was made of by us; a restart knows of none
         self._publishing = asyncio.Lock()
@@ -65,11 +68,12 @@ class IssuerWatch:
         """How each issuer is doing."""
         found = []
         for name, (issuer, _, _) in self._tasks.items():
-            known = self._known.get(name)
+            known = self._known.get(name, source_of(issuer))
             age = self._clock.wall() - known.fetched_ns if known is not None else None
             found.append(
                 {
                     "issuer": name,
+                    "age_seconds": round(age / SECOND, 3) if age is not None else None,
                     "fetched": rfc3339(known.fetched_ns) if known is not None else None,
                     "usable": age is not None and age <= issuer.max_stale,
                     "problem": self._problems.get(name),
@@ -91,6 +95,12 @@ class IssuerWatch:
             await asyncio.sleep(pause / SECOND)
 
     async def _quietly(self, issuer: Issuer, source: JwksSource) -> bool:
+        self.fetches += 1
+        worked = await self._try(issuer, source)
+        self.failures += not worked
+        return worked
+
+    async def _try(self, issuer: Issuer, source: JwksSource) -> bool:
         try:
             await self._fetch(issuer, source)
         except JwksUnavailable as problem:
@@ -109,13 +119,14 @@ class IssuerWatch:
     async def _fetch(self, issuer: Issuer, source: JwksSource) -> None:
         jwks = await source.fetch()
         async with self._publishing:
-            now = self._clock.wall()
+            now, place = self._clock.wall(), source_of(issuer)
             # Compared with what was published, not with what was kept: if making the snapshot failed after
             # the keys were kept, workers still trust the old ones, and it is made again at the next try.
             before = self._published.get(issuer.issuer)
-            if before is not None and before.jwks == jwks and now - before.fetched_ns < issuer.max_stale // 4:
+            same = before is not None and (before.jwks, before.source) == (jwks, place)
+            if same and before is not None and now - before.fetched_ns < issuer.max_stale // 4:
                 return
-            known = Known(issuer.issuer, jwks, now)
+            known = Known(issuer.issuer, jwks, now, place)
             await asyncio.to_thread(self._known.put, known)
             await self._changed()
             self._published[issuer.issuer] = known

@@ -18,7 +18,7 @@ from interlock.clock import SystemClock
 from interlock.control.build import SnapshotBuilder
 from interlock.control.certificates import ensure_certificate
 from interlock.control.check import load_checked
-from interlock.control.compile import compile_issuers, uses_own_authority
+from interlock.control.compile import uses_own_authority
 from interlock.control.inbox import Inbox
 from interlock.control.issuers import KnownKeys
 from interlock.control.jwks import IssuerWatch
@@ -30,7 +30,7 @@ from interlock.control.socket import ControlSocket
 from interlock.control.wire import os_actor
 from interlock.errors import InterlockError
 from interlock.model import Principal
-from interlock.snapshot import NodePage
+from interlock.snapshot import Counter, MetricsPage, NodePage, Tallies
 from interlock.snapshot.page import CONTROL_SLOT, READY
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Control:
         self._log = log
         self._clock = SystemClock()
         self._page = NodePage.open(paths.page)
+        self._tallies = Tallies(MetricsPage.open(paths.metrics).take_row(CONTROL_SLOT))
         self._admin_socket = admin
         self._admin: AdminServer | None = None
         self._config = read_applied(paths, file)
@@ -142,10 +143,17 @@ class Control:
     async def _beat(self) -> None:
         while True:
             self._page.beat(CONTROL_SLOT, self._clock.monotonic())
+            self._tallies.bring(
+                {
+                    Counter.SNAPSHOTS_BUILT: self._builder.built,
+                    Counter.KEY_FETCHES: self._watch.fetches,
+                    Counter.KEY_FETCHES_FAILED: self._watch.failures,
+                }
+            )
             await asyncio.sleep(BEAT)
 
     async def _keys_changed(self) -> None:
-        await self._change(lambda: self._builder.rebuild(compile_issuers(self._config, self._known)))
+        await self._change(lambda: self._builder.rebuild(self._known))
         await self._change(lambda: wait_for_workers(self._builder))
 
     async def _keep_house(self) -> None:

@@ -7,6 +7,8 @@ knows what the node runs with, whatever has become of the file since.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +36,8 @@ def read_applied(paths: Paths, file: Path) -> Config:
         data = paths.applied.read_bytes()
     except OSError as problem:
         raise NodeError(f"{paths.applied} cannot be read: {problem.strerror}") from None
-    return parse(data, file)
+    # What it names was looked at when it was taken up. Had a file gone since, nobody could revoke any more.
+    return parse(data, file, look_at_files=False)
 
 
 def apply(file: Path, builder: SnapshotBuilder, *, before: Config | None, acts: Recorder) -> tuple[Config, int]:
@@ -63,8 +66,12 @@ def apply(file: Path, builder: SnapshotBuilder, *, before: Config | None, acts: 
         details["changes"] = [f"{change['kind']} {change['where']}" for change in changes[:SHOWN]]
         details["change_count"] = len(changes)
     acts.act(Event.CONFIG_LOAD, details)
-    generation = builder.build(node, compile_routes(config))
-    _keep(paths, data)
+    try:
+        with _kept(paths, data):
+            generation = builder.build(node, compile_routes(config))
+    except InterlockError as problem:
+        acts.act(Event.CONFIG_REFUSED, {"file": str(file), "problems": str(problem)[:4000]})
+        raise
     return config, generation
 
 
@@ -99,7 +106,35 @@ def _change(change: Change) -> dict[str, Any]:
     return {"kind": change.kind, "where": change.where, "summary": change.summary, "restart": change.restart}
 
 
-def _keep(paths: Paths, data: bytes) -> None:
-    aside = paths.applied.with_name(f".{paths.applied.name}.{os.getpid()}")
-    aside.write_bytes(data)
-    os.replace(aside, paths.applied)
+@contextmanager
+def _kept(paths: Paths, data: bytes) -> Iterator[None]:
+    """Keep the bytes that are taken up, on disk before they are published; the former ones if that fails."""
+    former = paths.applied.with_name(f"{paths.applied.name}.former")
+    try:
+        former.unlink(missing_ok=True)
+        if paths.applied.exists():
+            os.link(paths.applied, former)
+        _replace(paths.applied, data)
+    except OSError as problem:
+        raise NodeError(f"{paths.applied} cannot be written: {problem.strerror}; nothing was changed") from None
+    try:
+        yield
+    except BaseException:
+        if former.exists():
+            os.replace(former, paths.applied)
+        else:
+            paths.applied.unlink(missing_ok=True)
+        raise
+
+
+def _replace(path: Path, data: bytes) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise

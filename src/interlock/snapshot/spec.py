@@ -91,6 +91,7 @@ class IssuerSpec(msgspec.Struct, frozen=True):
     roles_map: dict[str, list[str]] = {}
     types: list[str] = []
     subject_kind: str = "user"
+    source: str = ""  # where `jwks` is fetched from; empty: it is from a file
 
 
 class CertificateSpec(msgspec.Struct, frozen=True):

@@ -12,8 +12,8 @@ from interlock.clock import SECOND
 from interlock.config import load
 from interlock.control.certificates import names
 from interlock.control.check import check_file
-from interlock.control.compile import compile_node, compile_routes
-from interlock.control.issuers import Known, KnownKeys
+from interlock.control.compile import compile_node, compile_routes, with_newest_keys
+from interlock.control.issuers import DISCOVERY, Known, KnownKeys
 from interlock.control.paths import Paths
 from interlock.errors import KeyMaterialError
 
@@ -144,11 +144,25 @@ def test_the_large_example(large: Path, paths: Paths) -> None:
 
 
 def test_keys_of_an_issuer_as_last_fetched(large: Path, paths: Paths) -> None:
-    KnownKeys(paths.jwks).put(Known("https://login.example.com", '{"keys": []}', 123))
+    KnownKeys(paths.jwks).put(Known("https://login.example.com", '{"keys": []}', 123, DISCOVERY))
     paths.pki.mkdir()
     (paths.pki / "ca.pem").write_text("x")
     node = compile_node(load(large), paths, 0)
     assert (node.issuers[0].jwks, node.issuers[0].jwks_ns) == ('{"keys": []}', 123)
+
+
+def test_keys_of_a_url_that_was_replaced_are_trusted_no_more(large: Path, paths: Paths) -> None:
+    paths.pki.mkdir()
+    (paths.pki / "ca.pem").write_text("x")
+    known = KnownKeys(paths.jwks)
+    known.put(Known("https://login.example.com", "old", 1, "https://old.example.com/keys"))
+    large.write_text(LARGE.replace("audience: ledger", "audience: ledger\n      jwks: https://new.example.com/keys"))
+    (issuer,) = compile_node(load(large), paths, 0).issuers
+    assert (issuer.jwks, issuer.source) == ("", "https://new.example.com/keys")
+    assert with_newest_keys([issuer], known) == [issuer]
+    known.put(Known("https://login.example.com", "new", 2, "https://new.example.com/keys"))
+    (newer,) = with_newest_keys([issuer], known)
+    assert (newer.jwks, newer.jwks_ns) == ("new", 2)
 
 
 def test_a_file_that_is_gone_is_an_error(large: Path, paths: Paths) -> None:
@@ -166,8 +180,8 @@ def test_the_names_of_the_own_certificate(large: Path) -> None:
 
 def test_damaged_keys_count_as_never_fetched(paths: Paths) -> None:
     known = KnownKeys(paths.jwks)
-    assert known.get("https://iss") is None
-    known.put(Known("https://iss", "{}", 5))
+    assert known.get("https://iss", "https://iss/keys") is None
+    known.put(Known("https://iss", "{}", 5, "https://iss/keys"))
     (file,) = paths.jwks.iterdir()
     file.write_bytes(b"{")
-    assert known.get("https://iss") is None
+    assert known.get("https://iss", "https://iss/keys") is None

@@ -12,7 +12,7 @@ import pytest
 from interlock.clock import SECOND, ManualClock
 from interlock.config import Config, load
 from interlock.control import jwks as subject
-from interlock.control.issuers import Known, KnownKeys
+from interlock.control.issuers import DISCOVERY, Known, KnownKeys
 from interlock.control.jwks import IssuerWatch
 from interlock.control.log import Log
 from interlock.errors import StateError
@@ -90,7 +90,7 @@ def test_keys_are_fetched_kept_and_published(watched: Watched, config: Config, c
     async def story() -> None:
         watched.watch.configure(config)
         await watched.until(lambda: watched.made == 1)
-        known = watched.known.get(ISSUER)
+        known = watched.known.get(ISSUER, DISCOVERY)
         assert known is not None
         assert (known.jwks, known.fetched_ns) == ("one", clock.wall())
         assert watched.watch.status()[0]["usable"]
@@ -125,7 +125,7 @@ def test_keys_whose_snapshot_could_not_be_made_are_published_at_the_next_try(wat
         watched.broken = True
         watched.watch.configure(config)
         await watched.until(lambda: watched.watch.status()[0]["problem"] is not None)
-        assert watched.known.get(ISSUER) is not None, "kept, and yet no worker has them"
+        assert watched.known.get(ISSUER, DISCOVERY) is not None, "kept, and yet no worker has them"
         watched.broken = False
         await watched.until(lambda: watched.made == 1)
         await watched.until(lambda: watched.watch.status()[0]["problem"] is None)
@@ -138,7 +138,7 @@ def test_keys_that_a_process_before_kept_are_published_once_more(
     watched: Watched, config: Config, clock: ManualClock
 ) -> None:
     """It may have died between keeping them and making the snapshot."""
-    watched.known.put(Known(ISSUER, "one", clock.wall()))
+    watched.known.put(Known(ISSUER, "one", clock.wall(), DISCOVERY))
 
     async def story() -> None:
         watched.watch.configure(config)
@@ -152,6 +152,24 @@ def test_keys_that_a_process_before_kept_are_published_once_more(
     asyncio.run(story())
 
 
+def test_keys_of_another_url_are_published_though_they_are_the_same(watched: Watched, config: Config) -> None:
+    async def story() -> None:
+        watched.watch.configure(config)
+        await watched.until(lambda: watched.made == 1)
+        moved = config.path.with_name("moved.yaml")
+        moved.write_text(
+            config.path.read_text().replace("audience: a,", "audience: a, jwks: https://keys.example.com/,")
+        )
+        watched.watch.configure(load(moved))
+        assert not watched.watch.status()[0]["usable"]
+        await watched.until(lambda: watched.made == 2)
+        assert watched.known.get(ISSUER, DISCOVERY) is None
+        assert watched.known.get(ISSUER, "https://keys.example.com/") is not None
+        await watched.watch.close()
+
+    asyncio.run(story())
+
+
 def test_a_failing_issuer_keeps_its_last_keys_and_is_asked_again(watched: Watched, config: Config) -> None:
     async def story() -> None:
         watched.watch.configure(config)
@@ -159,7 +177,7 @@ def test_a_failing_issuer_keeps_its_last_keys_and_is_asked_again(watched: Watche
         Source.answer = ""
         watched.watch.refresh(ISSUER)
         await watched.until(lambda: watched.watch.status()[0]["problem"] is not None)
-        known = watched.known.get(ISSUER)
+        known = watched.known.get(ISSUER, DISCOVERY)
         assert known is not None
         assert known.jwks == "one"
         assert watched.made == 1

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from interlock.cli.tour.issuer import Partner
 from interlock.clock import ManualClock
+from interlock.control import reload as subject
 from interlock.control.build import SnapshotBuilder
+from interlock.control.issuers import DISCOVERY, Known, KnownKeys
 from interlock.control.keys import entry
 from interlock.control.paths import Paths
 from interlock.control.reload import apply, changes_between, read_applied
-from interlock.errors import ConfigError, NodeError, RecordUnavailable
+from interlock.errors import ConfigError, NodeError, RecordUnavailable, SnapshotError
 from interlock.keys import Keyring
 from interlock.snapshot import ChangeLog, KeyAdded, NodePage, RouteSpec, Snapshot
 from interlock.snapshot.page import GENERATION
@@ -114,6 +118,62 @@ def test_what_the_node_runs_with_is_known_whatever_becomes_of_the_file(
     paths.applied.unlink()
     with pytest.raises(NodeError):
         read_applied(paths, file)
+
+
+def test_what_the_node_runs_with_is_known_without_the_files_it_names(
+    builder: SnapshotBuilder, file: Path, acts: Acts, paths: Paths
+) -> None:
+    """Or nobody could revoke beside a control that is down, and control could not start again."""
+    authority = Partner(file.parent).ca_file
+    file.write_text(
+        f"trust: {{t: {{ca: {authority}, principal: san-uri}}}}\n"
+        + file.read_text().replace("authenticate: [api_key]", "authenticate: [mtls], trust: t")
+    )
+    before, _ = apply(file, builder, before=None, acts=acts)
+    authority.unlink()
+    assert read_applied(paths, file).digest == before.digest
+    with pytest.raises(ConfigError, match="does not exist"):
+        apply(file, builder, before=before, acts=acts)
+
+
+@pytest.mark.parametrize("fails", ["keeping", "publishing"])
+def test_a_reload_that_fails_halfway_leaves_all_as_it_was(
+    builder: SnapshotBuilder, file: Path, acts: Acts, paths: Paths, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    before, _ = apply(file, builder, before=None, acts=acts)
+    kept = paths.snapshot.read_bytes(), paths.applied.read_bytes()
+    file.write_text(file.read_text().replace("GET /a", "GET /b"))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device") if fails == "keeping" else SnapshotError("no space")
+
+    with monkeypatch.context() as patched:
+        if fails == "keeping":
+            patched.setattr(subject.os, "fsync", full)
+        else:
+            patched.setattr(builder, "build", full)
+        with pytest.raises((NodeError, SnapshotError)):
+            apply(file, builder, before=before, acts=acts)
+    assert (paths.snapshot.read_bytes(), paths.applied.read_bytes()) == kept
+    assert acts.events[-1] == "config:refused"
+    _, generation = apply(file, builder, before=before, acts=acts)
+    assert generation == 2
+    assert paths.applied.read_bytes() == file.read_bytes()
+
+
+def test_newer_keys_bring_no_issuer_back(builder: SnapshotBuilder, file: Path, acts: Acts, paths: Paths) -> None:
+    """Whatever control believes it runs with, a rebuild trusts whom the running snapshot trusts."""
+    plain = file.read_text().replace("[api_key]", "[jwt]")
+    issuer = "{{issuer: https://{0}, audience: a, algorithms: [RS256]}}"
+    file.write_text(plain + f"identity: {{issuers: [{issuer.format('old')}, {issuer.format('kept')}]}}\n")
+    before, _ = apply(file, builder, before=None, acts=acts)
+    file.write_text(plain + f"identity: {{issuers: [{issuer.format('kept')}]}}\n")
+    apply(file, builder, before=before, acts=acts)
+    known = KnownKeys(paths.jwks)
+    for name in ("old", "kept"):
+        known.put(Known(f"https://{name}", "newer", 5, DISCOVERY))
+    builder.rebuild(known)
+    assert [(one.issuer, one.jwks) for one in builder.current().issuers] == [("https://kept", "newer")]
 
 
 def test_a_rebuild_keeps_the_configuration_and_takes_the_state_in(
