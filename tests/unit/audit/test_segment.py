@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from interlock.audit.segment import (
     MAX_FRAME,
+    MAX_PLAINTEXT,
     NOTHING,
     FrameReader,
     Segment,
@@ -125,9 +126,9 @@ def test_a_frame_of_another_key_or_cut_is_refused() -> None:
 def test_a_frame_too_large_uses_no_sequence() -> None:
     segment = Segment(HEADER, KEY)
     with pytest.raises(RecordError):
-        segment.frame(1, bytes(MAX_FRAME - 79), 1)
-    sequence, frame = segment.frame(1, bytes(MAX_FRAME - 80), 1)
-    assert (sequence, len(frame)) == (0, MAX_FRAME)
+        segment.frame(1, bytes(MAX_PLAINTEXT + 1), 1)
+    sequence, frame = segment.frame(1, bytes(MAX_PLAINTEXT), 1)
+    assert (sequence, len(frame)) == (0, MAX_FRAME - 16), "room for the segment that a frame may refer to"
 
 
 def test_each_segment_has_its_own_key_sealed_to_the_recipient() -> None:
@@ -181,3 +182,20 @@ def test_the_text_form_of_a_name_is_one_to_one(segment: bytes, sequence: int) ->
 def test_what_names_no_record_is_refused(text: str) -> None:
     with pytest.raises(RecordError):
         parse_id(text)
+
+
+def test_frames_made_together_are_the_frames_made_alone() -> None:
+    """Over the end of a stretch of salts, too, and after reserved sequences that were given up."""
+    entries = [
+        (number % 7, b"%d" % number, number, number, bytes(16) if number % 5 == 0 else b"") for number in range(700)
+    ]
+    alone, together = Segment(HEADER, KEY), Segment(HEADER, KEY)
+    expected = [alone.frame(event, text, time, refers, other)[1] for event, text, time, refers, other in entries]
+    made: list[bytes] = []
+    for start, end in ((0, 1), (1, 250), (250, 260), (260, 600), (600, 700)):
+        for _ in entries[start:end]:
+            together.reserve()
+        if start != 250:
+            made += together.frames(start, entries[start:end])
+    assert made == expected[:250] + expected[260:]
+    assert all(FrameReader(KEY).open(frame) == b"%d" % number for number, frame in enumerate(made[:250]))
