@@ -254,7 +254,7 @@ def test_the_admin_listener(node: Node, key: str) -> None:
         except httpx.HTTPError:
             return ""
 
-    assert eventually(lambda: "interlock_calls_total 1" in metrics(), timeout=20)
+    assert eventually(lambda: 'interlock_calls_total{process="worker-0"} 1' in metrics(), timeout=20)
     assert get("/healthz").json()["serving"] is True
     assert get("/status").json()["serving"] is True
     assert get("/.well-known/jwks.json").json()["keys"][0]["kty"] == "OKP"

@@ -53,6 +53,8 @@ class Recorder:
         reserve_size: int = RESERVE_SIZE,
     ) -> None:
         self.trouble = ""  # why the last tick was not published
+        self.seals = 0
+        self.sealed = 0  # frames
         self._record = record
         self._page = page
         self._attest = attest
@@ -75,6 +77,11 @@ class Recorder:
     def running(self) -> bytes:
         """The journal's running hash, of what is on disk."""
         return self._journal.running
+
+    @property
+    def own(self) -> SegmentWriter:
+        """What writes the recorder's own records."""
+        return self._own
 
     @property
     def alarms(self) -> int:
@@ -182,6 +189,8 @@ class Recorder:
             leaves = b"".join(tail.leaves)
             count = len(tail.leaves)
             self._journal.add(Sealed(tail.id, tail.first, count, leaves, tail.offset, tail.digest.digest()))
+            self.seals += 1
+            self.sealed += count
             tail.first += count
             tail.sealed_offset = tail.offset
             tail.leaves.clear()

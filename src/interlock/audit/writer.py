@@ -18,9 +18,9 @@ from interlock.audit.attest import AttestPage
 from interlock.audit.entries import Act, SegmentEnd, encode
 from interlock.audit.files import FULL, Files, boot_id, write_all
 from interlock.audit.reserve import Reserve
-from interlock.audit.segment import CLASS_STANDARD, Recipient, RecordId, Segment
+from interlock.audit.segment import CLASS_STANDARD, MAX_PLAINTEXT, NOTHING, Entry, Recipient, RecordId, Segment
 from interlock.clock import SECOND, Clock, SystemClock
-from interlock.errors import InterlockError, RecordUnavailable
+from interlock.errors import InterlockError, RecordError, RecordUnavailable
 from interlock.model import Event
 
 SEGMENT_SIZE = 64 * 1024 * 1024
@@ -32,7 +32,7 @@ _LOOK_FOR_RESERVE = SECOND
 class _Open:
     """One segment file of ours."""
 
-    __slots__ = ("digest", "ends_ns", "failed_sync", "fd", "offset", "path", "segment", "slot")
+    __slots__ = ("digest", "ends_ns", "failed_sync", "fd", "frames", "offset", "path", "segment", "slot")
 
     def __init__(self, segment: Segment, fd: int, path: Path, slot: int) -> None:
         self.segment = segment
@@ -40,6 +40,7 @@ class _Open:
         self.path = path
         self.slot = slot
         self.offset = len(segment.head)
+        self.frames = 0  # written
         self.digest = sha256(segment.head)
         self.failed_sync = False
         self.ends_ns = (segment.header.opened_ns // DAY + 1) * DAY
@@ -61,7 +62,7 @@ class SyncTicket:
         parts, self._parts = self._parts, []
         for file, fd in parts:
             try:
-                if file.failed_sync:
+                if file.failed_sync or self._condemned(file):
                     raise OSError("an earlier sync of this segment failed")  # noqa: TRY301 - one way out
                 self._files.fdatasync(fd)
             except OSError as error:
@@ -73,6 +74,9 @@ class SyncTicket:
                 self._files.close(fd)
         if failed is not None:
             raise RecordUnavailable(f"the record cannot be put on disk: {failed}") from failed
+
+    def _condemned(self, file: _Open) -> bool:
+        return self._attest is not None and self._attest.condemned(file.slot, file.segment.id) != 0
 
 
 class SegmentWriter:
@@ -94,6 +98,8 @@ class SegmentWriter:
         self.folder = record / "segments"
         self.writer = writer
         self.instance = os.urandom(8).hex()
+        self.flushes = 0  # writes that held
+        self.failures = 0  # segments given up, or not begun
         self.tight = False  # the disk was full and the reserve is spent: record less
         self._recipient = recipient
         self._clock: Clock = clock or SystemClock()
@@ -105,10 +111,11 @@ class SegmentWriter:
         self._class = class_
         self._boot = boot_id() if boot is None else boot
         self._file: _Open | None = None
+        self._past = (0, 0)  # frames and bytes of the segments before this one
         self._held: list[_Open] = []  # given up, but their locks say that this writer still lives
         self._dirty: list[_Open] = []  # flushed as durable, and not synced
         self._durable = False  # a frame in `_pending` asks for a sync
-        self._pending: list[bytes] = []
+        self._pending: list[Entry] = []  # with the last sequences that the segment reserved
         self._damage: list[dict[str, object]] = []  # to be told in the next segment
         self._retry_at = 0
         self._look_at = 0
@@ -117,6 +124,16 @@ class SegmentWriter:
     def pending(self) -> int:
         """Frames appended and not flushed."""
         return len(self._pending)
+
+    @property
+    def frames(self) -> int:
+        """Frames handed to the kernel by this writer."""
+        return self._past[0] + (self._file.frames if self._file is not None else 0)
+
+    @property
+    def written(self) -> int:
+        """Bytes likewise."""
+        return self._past[1] + (self._file.offset if self._file is not None else 0)
 
     def append(self, event: int, payload: bytes, refers: RecordId | None = None, durable: bool = False) -> RecordId:
         """Add one record to the next flush; gives its name.
@@ -128,14 +145,16 @@ class SegmentWriter:
         now = self._wall()
         if file is None or (now >= file.ends_ns and not self._pending):
             file = self._turn(now)
+        if len(payload) > MAX_PLAINTEXT:
+            raise RecordError(f"a record of {len(payload)} bytes is too large")
         segment = file.segment
+        sequence = segment.reserve()
         if refers is None:
-            sequence, frame = segment.frame(event, payload, now)
+            self._pending.append((event, payload, now, NOTHING, b""))
         elif refers[0] == segment.id:
-            sequence, frame = segment.frame(event, payload, now, refers[1])
+            self._pending.append((event, payload, now, refers[1], b""))
         else:
-            sequence, frame = segment.frame(event, payload, now, refers[1], refers[0])
-        self._pending.append(frame)
+            self._pending.append((event, payload, now, refers[1], refers[0]))
         if durable:
             self._durable = True
         return segment.id, sequence
@@ -144,15 +163,14 @@ class SegmentWriter:
         """Hand all appended frames to the kernel, or raise `RecordUnavailable` and forget them."""
         if not self._pending:
             return
-        data = b"".join(self._pending)
-        self._pending.clear()
+        entries, self._pending = self._pending, []
         durable, self._durable = self._durable, False
         file = self._file
         assert file is not None
         if self._spoiled(file):
             self._give_up(file, "a sync failed")
             raise RecordUnavailable("the segment could not be put on disk; the next one will be tried")
-        self._write(file, data)
+        self._write(file, b"".join(file.segment.frames(file.segment.count - len(entries), entries)))
         if durable and file not in self._dirty:
             self._dirty.append(file)
         if self.tight:
@@ -212,8 +230,10 @@ class SegmentWriter:
             raise RecordUnavailable(f"the record cannot be written: {error}") from error
         file.offset += len(data)
         file.digest.update(data)
+        file.frames = file.segment.count
+        self.flushes += 1
         if self._attest is not None:
-            self._attest.publish(file.slot, file.offset, file.segment.count, file.digest.digest())
+            self._attest.publish(file.slot, file.offset, file.frames, file.digest.digest())
 
     def _turn(self, now: int) -> _Open:
         """The segment to append to, from now on."""
@@ -225,13 +245,15 @@ class SegmentWriter:
             file = self._begin(now)
         except (OSError, InterlockError) as error:
             self._retry_at = self._clock.monotonic() + _PAUSE
+            self.failures += 1
             raise RecordUnavailable(f"no segment of the record can be begun: {error}") from error
         self._file = file
         self._let_go()
         damage, self._damage = self._damage, []
         for details in damage:
             act = encode(Act(f"process:{self.writer}", details))
-            self._pending.append(file.segment.frame(Event.RECORD_DAMAGED.code, act, now)[1])
+            file.segment.reserve()
+            self._pending.append((Event.RECORD_DAMAGED.code, act, now, NOTHING, b""))
         return file
 
     def _begin(self, now: int) -> _Open:
@@ -292,27 +314,34 @@ class SegmentWriter:
             self._write(file, file.segment.frame(Event.SEGMENT_END.code, end, self._wall())[1])
         except RecordUnavailable:
             return
-        self._file = None
+        self._leave(file)
         self._held.append(file)
 
+    def _leave(self, file: _Open) -> None:
+        self._file = None
+        self._past = (self._past[0] + file.frames, self._past[1] + file.offset)
+
     def _spoiled(self, file: _Open) -> bool:
-        return file.failed_sync or (self._attest is not None and self._attest.condemned(file.slot))
+        return file.failed_sync or (self._attest is not None and self._attest.condemned(file.slot) != 0)
 
     def _give_up(self, file: _Open, why: str) -> None:
         try:
             self._files.truncate(file.fd, file.offset)
         except OSError:
             pass  # whoever reads stops at the attested offset
-        state = attesting.UNSYNCED if file.failed_sync else attesting.DAMAGED
         if self._attest is not None:
+            verdict = self._attest.condemned(file.slot)
+            unsynced = file.failed_sync or verdict == attesting.NOT_ON_DISK
+            state = attesting.UNSYNCED if unsynced else attesting.DAMAGED
             self._attest.set_state(file.slot, file.segment.id, state)
+            if verdict:
+                file.failed_sync = True  # what waits in `_dirty` will not be confirmed by another sync
         self._damage.append({"file": file.path.name, "offset": file.offset, "count": file.segment.count, "why": why})
-        self._file = None
+        self._leave(file)
+        self.failures += 1
         self._pending.clear()
         self._durable = False
-        self._held.append(file)
-        if file in self._dirty and file.failed_sync:
-            self._dirty.remove(file)
+        self._held.append(file)  # and it stays in `_dirty`: the next ticket MUST fail for what was flushed into it
 
     def _let_go(self) -> None:
         """Close what was given up, once another segment shows that we live and no sync needs it."""

@@ -17,9 +17,9 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 
 from interlock import __version__
+from interlock.control.metrics import read_metrics
 from interlock.control.paths import Paths
 from interlock.control.status import read_status
-from interlock.snapshot import MetricsPage, NodePage, exposition
 from interlock.snapshot.exposition import CONTENT_TYPE
 
 HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -37,12 +37,7 @@ def make_app(paths: Paths, assertion_jwks: dict[str, Any], extra: Callable[[], d
 
     @app.get("/metrics", summary="Metrics of all processes, in the Prometheus text format")
     def metrics() -> Response:
-        page, node = MetricsPage.open(paths.metrics), NodePage.open(paths.page)
-        try:
-            return Response(exposition(page.sum_rows(), node.processes()), media_type=CONTENT_TYPE)
-        finally:
-            page.close()
-            node.close()
+        return Response(read_metrics(paths, extra().get("issuers", [])), media_type=CONTENT_TYPE)
 
     @app.get("/status", summary="What the node is doing")
     def status() -> dict[str, Any]:

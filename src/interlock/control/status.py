@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,12 @@ def read_status(run_dir: Path, clock: Clock | None = None) -> dict[str, Any]:
     except SnapshotError:
         return {"running": False, "serving": False, "processes": [], "problems": ["the node does not run"]}
     try:
-        return _describe(node, page, clock)
+        return _describe(node, page, clock, run_dir.parent / "record")
     finally:
         page.close()
 
 
-def _describe(node: NodeFile | None, page: NodePage, clock: Clock) -> dict[str, Any]:
+def _describe(node: NodeFile | None, page: NodePage, clock: Clock, record: Path) -> dict[str, Any]:
     now = clock.monotonic()
     processes = list(page.processes())
     supervisor = next((one for one in processes if one.kind == "supervisor"), None)
@@ -75,6 +76,7 @@ def _describe(node: NodeFile | None, page: NodePage, clock: Clock) -> dict[str, 
             "sealed": rfc3339(words[SEALED_NS]) if words[SEALED_NS] else None,
             "unsealed_seconds": _seconds(clock.wall() - words[SEALED_NS]) if words[SEALED_NS] else None,
             "alarms": words[ALARMS],
+            "free_bytes": free_bytes(record),
         },
     }
     if node is not None:
@@ -129,6 +131,15 @@ def _problems(
     if status["record"]["alarms"]:
         found.append(f"the recorder raised {status['record']['alarms']} alarms: run `interlock audit verify`")
     return found
+
+
+def free_bytes(record: Path) -> int | None:
+    """What the record's file system has left for us; None where there is no record."""
+    try:
+        disk = os.statvfs(record)
+    except OSError:
+        return None
+    return disk.f_bavail * disk.f_frsize
 
 
 def rfc3339(wall_ns: int) -> str:

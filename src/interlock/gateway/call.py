@@ -160,7 +160,7 @@ class Call:
         """The intent could not be written: nothing passes."""
         if not self._ended:
             self._ended = True
-            self.pipeline.answer_refusal(self, Refusal(Reason.RECORD_UNAVAILABLE))
+            self.pipeline.unrecorded(self)
 
     def unsynced(self) -> None:
         """The intent is written but not on disk, as its route asks: nothing passes, and that is recorded."""

@@ -57,6 +57,8 @@ class CallRecorder:
         self._syncer = Syncer(loop, self._synced)
         self._soon = False
         self._later = False
+        self.syncs = 0
+        self.failed_syncs = 0
         self.unsealed = False  # the recorder has not sealed for too long: nothing passes
 
     @property
@@ -241,6 +243,8 @@ class CallRecorder:
 
     def _synced(self, good: bool) -> None:
         calls, self._syncing = self._syncing, []
+        self.syncs += 1
+        self.failed_syncs += not good
         for call in calls:
             if good:
                 call.forward()

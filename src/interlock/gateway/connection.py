@@ -85,6 +85,11 @@ class Http1Connection(asyncio.Protocol):
         self._served = 0
         self.closed = False
 
+    @property
+    def calling(self) -> bool:
+        """Whether a call is in progress."""
+        return self._call is not None
+
     # -- asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

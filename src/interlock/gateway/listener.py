@@ -24,6 +24,7 @@ from interlock.model import PeerCertificate, Reason
 from interlock.snapshot import ConnectionSpec
 
 if TYPE_CHECKING:
+    from interlock.gateway.meter import Meter
     from interlock.gateway.pipeline import Pipeline
 
 ACCEPTS = 64  # connections taken from the backlog before others get their turn
@@ -101,6 +102,7 @@ class Listener:
         limits: ReadLimits,
         trusted: Callable[[], list[IPv4Network | IPv6Network]],
         certificates: Certificates | None,
+        meter: Meter,
     ) -> None:
         self.loop = loop
         self.now = loop.time
@@ -109,6 +111,7 @@ class Listener:
         self.limits = limits
         self.times = Times(budgets.spec)
         self.certificates = certificates
+        self.meter = meter
         self.draining = False
         self.connections: set[Http1Connection] = set()
         self._socket = sock
@@ -133,6 +136,11 @@ class Listener:
     def sweep(self, now: float) -> None:
         for connection in list(self.connections):
             connection.sweep(now)
+
+    @property
+    def calls(self) -> int:
+        """Calls in progress."""
+        return sum(connection.calling for connection in self.connections)
 
     # -- a connection's life, as it tells
 
@@ -160,6 +168,7 @@ class Listener:
                 self.pipeline.refuse_connection(str(ip), Reason.TOO_MANY_CONNECTIONS, "")
                 sock.close()
                 continue
+            self.meter.connected()
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             serve = self._serve_tls if self.certificates else self._serve
@@ -239,6 +248,7 @@ class TlsConnection(Http1Connection):
         if der:
             self._peer.certificate = PeerCertificate(der, hashlib.sha256(der).digest())
             self._peer.resumed = bool(tls.session_reused)
+        self._listener.meter.shaken()
         super().connection_made(transport)
 
 

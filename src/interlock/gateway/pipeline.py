@@ -147,10 +147,16 @@ class Pipeline:
 
     def refuse_connection(self, address: str, reason: Reason, note: str, server_name: str = "") -> None:
         """A connection that never carried a call: recorded, counted in a flood, not answered."""
-        if reason is Reason.TOO_MANY_CONNECTIONS:
-            self._meter.connection_refused()
-        if self._own_record(address, reason, True):
+        own = self._floods.own_record(address, reason, self._wall(), tight=self._calls.tight)
+        self._meter.connection_refused(reason, not own)
+        if own:
             self._calls.refused_connection(address, Refusal(reason, (), note), server_name)
+
+    def unrecorded(self, call: Call) -> None:
+        """The intent could not be written: nothing passes, and what tells of it is the count."""
+        refusal = Refusal(Reason.RECORD_UNAVAILABLE)
+        self._meter.refused(refusal.reason, False)
+        self.answer_refusal(call, refusal)
 
     def _own_record(self, source: str, reason: Reason, anonymous: bool) -> bool:
         own = self._floods.own_record(source, reason, self._wall(), tight=anonymous and self._calls.tight)

@@ -23,7 +23,7 @@ from interlock.gateway.http1 import Malformed, RequestHead
 from interlock.gateway.paths import canonicalize
 from interlock.gateway.route import Matched, Route
 from interlock.gateway.router import NotAllowed, Router
-from interlock.gateway.upstream import Pool
+from interlock.gateway.upstream import Pool, Totals
 from interlock.identity import ApiKeyVerifier, CertificateVerifier, RoleTable, TokenVerifier, compile_authenticator
 from interlock.limits import Limit, compile_limits
 from interlock.model import Reason, Refusal
@@ -146,6 +146,7 @@ class Compiler:
         directory: Directory,
         counters: CounterTable,
         refresh: Callable[[str], None],
+        totals: Totals,
     ) -> None:
         self.node = node
         self._directory = directory
@@ -168,7 +169,7 @@ class Compiler:
         self.pools: dict[str, Pool] = {}
         for name, service in node.services.items():
             known = before.pools.get(name) if before is not None else None
-            self.pools[name] = known if known is not None and known.spec == service else Pool(service, loop)
+            self.pools[name] = known if known is not None and known.spec == service else Pool(service, loop, totals)
 
     def retire(self, after: Compiler) -> None:
         """Close the pools that the next compiler did not take over."""
@@ -257,6 +258,8 @@ class WorkerState:
         self.trusted_proxies: list[IPv4Network | IPv6Network] = []
         self._compiler: Compiler | None = None
         self._loading = False
+        self.swaps = 0  # snapshots taken into use
+        self.upstreams = Totals()
         self._seen_control = 0  # monotonic ns
         generation = page.words[GENERATION]
         self._swap(*self._load(), generation)
@@ -312,6 +315,7 @@ class WorkerState:
             directory=self.directory,
             counters=self._counters,
             refresh=self._refresh,
+            totals=self.upstreams,
         )
         self.directory.rebase(snapshot)
         self.live = Live(snapshot, router, compiler)
@@ -320,6 +324,12 @@ class WorkerState:
         if self._compiler is not None:
             self._compiler.retire(compiler)
         self._compiler = compiler
+        self.swaps += 1
+
+    @property
+    def open_upstream(self) -> int:
+        """Connections to the services of the present snapshot, made or being made."""
+        return sum(pool.open for pool in self._compiler.pools.values()) if self._compiler is not None else 0
 
     @property
     def tokens(self) -> TokenVerifier:

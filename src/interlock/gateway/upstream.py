@@ -258,11 +258,22 @@ class Address:
         self.idle: list[UpstreamConnection] = []
 
 
+class Totals:
+    """What all pools of one worker have done since it began."""
+
+    __slots__ = ("connections", "retries")
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.retries = 0
+
+
 class Pool:
     """The connections of one worker to one service."""
 
-    def __init__(self, spec: ServiceSpec, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, spec: ServiceSpec, loop: asyncio.AbstractEventLoop, totals: Totals) -> None:
         self.spec = spec
+        self._totals = totals
         self._loop = loop
         tls = upstream_context(spec) if any(url.startswith("https:") for url in spec.upstreams) else None
         self._addresses = [Address(url, tls) for url in spec.upstreams]
@@ -310,6 +321,7 @@ class Pool:
         if self._closing:
             return False
         exchange.replayable = False
+        self._totals.retries += 1
         self._connect(exchange)
         return True
 
@@ -378,6 +390,7 @@ class Pool:
                 reason = Reason.UPSTREAM_UNREACHABLE
                 note = f"{address.host}:{address.port}: {getattr(problem, 'strerror', '') or type(problem).__name__}"
             else:
+                self._totals.connections += 1
                 if connection.closed:
                     reason, note = Reason.UPSTREAM_UNREACHABLE, "closed at once"
                     self._open += 1  # `lost` has counted it

@@ -33,7 +33,7 @@ from interlock.gateway.tls import Certificates
 from interlock.keys import recipient
 from interlock.snapshot import LimitSpec, NodePage
 from interlock.snapshot.counters import CounterTable
-from interlock.snapshot.metrics import MetricsPage
+from interlock.snapshot.metrics import Counter, MetricsPage
 from interlock.snapshot.page import (
     CONTROL_SLOT,
     DRAINING,
@@ -50,6 +50,7 @@ from interlock.snapshot.page import (
 log = logging.getLogger("interlock.worker")
 
 SWEEP = 1.0  # seconds
+LATE = 0.05  # seconds after which a sweep counts as late: something held the event loop, or the machine is short
 DRAIN = 30.0  # seconds a call in progress may still take
 REMAKE_TLS = 24 * 3600.0
 
@@ -116,7 +117,8 @@ class Worker:
         self._listeners = [self._listener(sock, index) for index, sock in enumerate(sockets)]
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = asyncio.Event()
-        self._next_sweep = loop.time() + SWEEP
+        self._due = loop.time() + SWEEP
+        self._late = 0
         self._tls_made = loop.time()
 
     def start(self) -> None:
@@ -129,13 +131,14 @@ class Worker:
         for listener in self._listeners:
             listener.start()
         self._page.set_state(self._slot, READY)
-        loop.call_later(SWEEP, self._sweep)
+        self._sweep_later()
 
     async def run(self) -> None:
         """Serve until drained."""
         self.start()
         await self._stopped.wait()
         await self._calls.close()
+        self._measure()
 
     # -- what it is told
 
@@ -189,6 +192,7 @@ class Worker:
 
     def _sweep(self) -> None:
         now = self._loop.time()
+        self._late += now - self._due > LATE
         monotonic = self._clock.monotonic()
         self._page.beat(self._slot, monotonic)
         self._acknowledge()
@@ -201,10 +205,36 @@ class Worker:
         self._state.sweep(now)
         self._pipeline.sweep()
         self._calls.sweep()
-        self._meter.gauge(self._budgets.connections)
+        self._measure()
         if now - self._tls_made > REMAKE_TLS:
             self._remake_tls()
-        self._loop.call_later(SWEEP, self._sweep)
+        self._sweep_later()
+
+    def _sweep_later(self) -> None:
+        self._due = self._loop.time() + SWEEP
+        self._loop.call_at(self._due, self._sweep)
+
+    def _measure(self) -> None:
+        """Bring to the shared page what is counted where it happens."""
+        state, calls, writer = self._state, self._calls, self._writer
+        self._meter.bring(
+            {
+                Counter.UPSTREAM_CONNECTIONS: state.upstreams.connections,
+                Counter.UPSTREAM_RETRIES: state.upstreams.retries,
+                Counter.TOKENS_VERIFIED: state.tokens.examined,
+                Counter.SNAPSHOTS_TAKEN: state.swaps,
+                Counter.LATE_SWEEPS: self._late,
+                Counter.RECORD_FRAMES: writer.frames,
+                Counter.RECORD_BYTES: writer.written,
+                Counter.RECORD_FLUSHES: writer.flushes,
+                Counter.RECORD_SYNCS: calls.syncs,
+                Counter.RECORD_FAILURES: writer.failures + calls.failed_syncs,
+                Counter.OPEN_CONNECTIONS: self._budgets.connections,
+                Counter.OPEN_HANDSHAKES: self._budgets.handshakes,
+                Counter.OPEN_CALLS: sum(listener.calls for listener in self._listeners),
+                Counter.OPEN_UPSTREAM: state.open_upstream,
+            }
+        )
 
     # -- listeners
 
@@ -217,6 +247,7 @@ class Worker:
             limits=self._limits,
             trusted=lambda: self._state.trusted_proxies,
             certificates=self._certificates(index),
+            meter=self._meter,
         )
 
     def _certificates(self, index: int) -> Certificates | None:

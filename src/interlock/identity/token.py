@@ -57,6 +57,7 @@ class TokenVerifier:
         self._issuers = {spec.issuer: JwtIssuer(spec, roles) for spec in issuers}
         self._verified: Cache[bytes, Verified] = Cache(VERIFIED, VERIFIED_BYTES)
         self._refused: Cache[bytes, tuple[Refusal, int]] = Cache(REFUSED, REFUSED * 32)
+        self.examined = 0  # signatures checked
         self.entries = self._verified.entries  # for the fast path of `compile_authenticator`, which only reads
 
     def verify(self, token: bytes, now: int) -> Identity | Refusal | Pending:
@@ -127,6 +128,7 @@ class TokenVerifier:
         issuer = self._issuer_of(claims)
         if issuer.stale(now):
             return self._refreshes.wait(issuer.spec.issuer, now, Refusal(Reason.ISSUER_UNAVAILABLE))
+        self.examined += 1
         try:
             issuer.check_signature(compact)
         except KeyUnknown as unknown:

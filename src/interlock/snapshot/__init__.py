@@ -3,9 +3,9 @@
 from interlock.snapshot.announce import Killed, announce, await_generation, wake, worker_socket
 from interlock.snapshot.changes import Change, ChangeLog, KeyAdded, Revoked, read_changes
 from interlock.snapshot.counters import CounterTable
-from interlock.snapshot.exposition import exposition
+from interlock.snapshot.exposition import Family, exposition, process_families
 from interlock.snapshot.file import Snapshot, write_snapshot
-from interlock.snapshot.metrics import Counter, MetricsPage
+from interlock.snapshot.metrics import Counter, MetricsPage, Tallies
 from interlock.snapshot.page import NodePage, Process
 from interlock.snapshot.spec import (
     CertificateSpec,
@@ -31,6 +31,7 @@ __all__ = [
     "CorsSpec",
     "Counter",
     "CounterTable",
+    "Family",
     "IssuerSpec",
     "KeyAdded",
     "Killed",
@@ -46,11 +47,13 @@ __all__ = [
     "ServiceSpec",
     "Snapshot",
     "Table",
+    "Tallies",
     "TrustSpec",
     "ZoneSpec",
     "announce",
     "await_generation",
     "exposition",
+    "process_families",
     "read_changes",
     "wake",
     "worker_socket",

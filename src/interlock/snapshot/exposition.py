@@ -1,88 +1,155 @@
-"""Metrics in Prometheus text form (version 0.0.4), made from summed rows. Pure: it is read by `control`."""
+"""Metrics in Prometheus text form (version 0.0.4), made from the rows of the processes. Pure: `control` reads them.
+
+Every sample of a row carries `process`: `worker-0`, `recorder`, `control`. Sums are the reader's to make.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from interlock.model.reason import CODES
+from interlock.model.reason import CODES, Reason
 from interlock.snapshot.metrics import DURATION_BUCKETS, DURATIONS_US, GAUGES, REFUSED, Counter
-from interlock.snapshot.page import Process
+from interlock.snapshot.page import FIRST_WORKER_SLOT, Process
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_HELP = {
-    Counter.CALLS: ("calls", "Calls that ended, refused ones included."),
-    Counter.BYTES_IN: ("call_bytes_in", "Bytes of request bodies."),
-    Counter.BYTES_OUT: ("call_bytes_out", "Bytes of answer bodies."),
-    Counter.CONNECTIONS: ("connections", "Connections accepted."),
-    Counter.CONNECTIONS_REFUSED: ("connections_refused", "Connections over a budget."),
-    Counter.HANDSHAKES: ("tls_handshakes", "TLS handshakes that succeeded."),
-    Counter.HANDSHAKES_FAILED: ("tls_handshakes_failed", "TLS handshakes that failed."),
-    Counter.UPSTREAM_CONNECTIONS: ("upstream_connections", "Connections made to upstreams."),
-    Counter.UPSTREAM_FAILURES: ("upstream_failures", "Exchanges with upstreams that failed."),
-    Counter.UPSTREAM_RETRIES: ("upstream_retries", "Exchanges begun again on a fresh connection."),
-    Counter.RECORD_FRAMES: ("record_frames", "Frames written to the record."),
-    Counter.RECORD_BYTES: ("record_bytes", "Bytes written to the record."),
-    Counter.RECORD_FLUSHES: ("record_flushes", "Writes to the record."),
-    Counter.RECORD_SYNCS: ("record_syncs", "Syncs of the record to disk."),
-    Counter.RECORD_FAILURES: ("record_failures", "Writes or syncs of the record that failed."),
-    Counter.RECORD_SEALED: ("record_sealed_frames", "Frames sealed by the recorder."),
-    Counter.REFUSALS_COUNTED: ("refusals_counted", "Refusals recorded as a count."),
-    Counter.TOKENS_VERIFIED: ("tokens_verified", "Token signatures checked."),
-    Counter.TOKENS_CACHED: ("tokens_cached", "Tokens answered from the cache."),
-    Counter.LIMIT_UNAVAILABLE: ("limit_unavailable", "Calls refused because they could not be counted."),
-    Counter.SNAPSHOTS: ("snapshots", "Snapshots taken into use."),
-    Counter.LOOP_STALLS: ("loop_stalls", "Turns of an event loop over 20 ms."),
-    Counter.OPEN_CONNECTIONS: ("open_connections", "Connections open now."),
-    Counter.OPEN_HANDSHAKES: ("open_handshakes", "TLS handshakes in progress now."),
-    Counter.OPEN_CALLS: ("open_calls", "Calls in progress now."),
-    Counter.OPEN_UPSTREAM: ("open_upstream_connections", "Connections to upstreams open now."),
+Value = int | float
+Labels = Mapping[str, str]
+Row = tuple[Process, Sequence[int]]
+
+
+class Family(NamedTuple):
+    """One metric: its name without `interlock_`, its type, what it means, its samples."""
+
+    name: str
+    type: str
+    help: str
+    samples: list[tuple[Labels, Value]]
+
+
+WORKERS = frozenset({"worker"})
+WRITERS = frozenset({"worker", "recorder"})
+RECORDER = frozenset({"recorder"})
+CONTROL = frozenset({"control"})
+
+# Who counts what, and what it is called.
+_WORDS: dict[Counter, tuple[frozenset[str], str, str]] = {
+    Counter.CALLS: (WORKERS, "calls_total", "Calls that ended, refused ones included."),
+    Counter.BYTES_IN: (WORKERS, "request_body_bytes_total", "Bytes of request bodies."),
+    Counter.BYTES_OUT: (WORKERS, "answer_body_bytes_total", "Bytes of answer bodies."),
+    Counter.REFUSALS_COUNTED: (WORKERS, "refusals_counted_total", "Refusals recorded as a count, in a flood."),
+    Counter.CONNECTIONS: (WORKERS, "connections_total", "Connections accepted."),
+    Counter.HANDSHAKES: (WORKERS, "tls_handshakes_total", "TLS handshakes that succeeded."),
+    Counter.UPSTREAM_CONNECTIONS: (WORKERS, "upstream_connections_total", "Connections made to upstreams."),
+    Counter.UPSTREAM_RETRIES: (WORKERS, "upstream_retries_total", "Exchanges begun again on a fresh connection."),
+    Counter.TOKENS_VERIFIED: (WORKERS, "tokens_verified_total", "Token signatures checked; others were remembered."),
+    Counter.SNAPSHOTS_TAKEN: (WORKERS, "snapshots_taken_total", "Snapshots taken into use."),
+    Counter.LATE_SWEEPS: (WORKERS, "late_sweeps_total", "Sweeps, one a second, that came more than 50 ms late."),
+    Counter.RECORD_FRAMES: (WRITERS, "record_frames_total", "Frames written to the record."),
+    Counter.RECORD_BYTES: (WRITERS, "record_bytes_total", "Bytes written to the record."),
+    Counter.RECORD_FLUSHES: (WRITERS, "record_flushes_total", "Writes to the record, each of one or more frames."),
+    Counter.RECORD_SYNCS: (WORKERS, "record_syncs_total", "Syncs that calls waited for."),
+    Counter.RECORD_FAILURES: (WRITERS, "record_failures_total", "Writes and syncs of the record that failed."),
+    Counter.RECORD_SEALED: (RECORDER, "record_sealed_frames_total", "Frames sealed, of all writers."),
+    Counter.RECORD_SEALS: (RECORDER, "record_seals_total", "Seals, each of a part of a segment."),
+    Counter.SNAPSHOTS_BUILT: (CONTROL, "snapshots_built_total", "Snapshots built since the node started serving."),
+    Counter.KEY_FETCHES: (CONTROL, "issuer_key_fetches_total", "Looks for newer keys of issuers."),
+    Counter.KEY_FETCHES_FAILED: (CONTROL, "issuer_key_fetch_failures_total", "Looks for newer keys that failed."),
+    Counter.OPEN_CONNECTIONS: (WORKERS, "open_connections", "Connections open now."),
+    Counter.OPEN_HANDSHAKES: (WORKERS, "open_handshakes", "TLS handshakes in progress now."),
+    Counter.OPEN_CALLS: (WORKERS, "open_calls", "Calls in progress now."),
+    Counter.OPEN_UPSTREAM: (WORKERS, "open_upstream_connections", "Connections to upstreams open now."),
 }
 _STATUS = (Counter.STATUS_1XX, Counter.STATUS_2XX, Counter.STATUS_3XX, Counter.STATUS_4XX, Counter.STATUS_5XX)
+_OF_CONNECTIONS = frozenset(code for code in CODES if not code.status or code is Reason.TOO_MANY_CONNECTIONS)
 
 
-def exposition(totals: Sequence[int], processes: Iterable[Process] = ()) -> str:
-    """The whole page of text."""
-    return "\n".join([*_counters(totals), *_durations(totals), *_processes(list(processes)), ""])
+def process_label(process: Process) -> str:
+    """The process's name, as its log and its segments have it."""
+    return f"worker-{process.slot - FIRST_WORKER_SLOT}" if process.kind == "worker" else process.kind
 
 
-def _counters(totals: Sequence[int]) -> Iterator[str]:
-    for counter, (name, text) in _HELP.items():
-        if counter in GAUGES:
-            yield from _family(f"interlock_{name}", "gauge", text, [("", totals[counter])])
-        else:
-            yield from _family(f"interlock_{name}_total", "counter", text, [("", totals[counter])])
-    classes = [(f'{{class="{number}xx"}}', totals[word]) for number, word in enumerate(_STATUS, 1)]
-    yield from _family("interlock_answers_total", "counter", "Answers by status class.", classes)
-    refused = [(f'{{reason="{reason.value}"}}', totals[REFUSED + number]) for number, reason in enumerate(CODES)]
-    yield from _family("interlock_refusals_total", "counter", "Refused calls by reason.", refused)
+def exposition(rows: Iterable[Row], more: Iterable[Family] = ()) -> str:
+    """The whole page of text: what the processes counted, and `more` that whoever shows it knows."""
+    rows = list(rows)
+    lines: list[str] = []
+    for family in (*_words(rows), *_by_label(rows), *more):
+        lines += _text(family)
+    lines += _durations([row for row in rows if row[0].kind in WORKERS])
+    return "\n".join([*lines, ""])
 
 
-def _durations(totals: Sequence[int]) -> Iterator[str]:
+def process_families(processes: Iterable[Process]) -> Iterator[Family]:
+    """Of each process: whether it runs, and how often it was started again."""
+    processes = list(processes)
+    labels = [{"process": process_label(process)} for process in processes]
+    up = [(label, int(process.alive)) for label, process in zip(labels, processes, strict=True)]
+    restarts = [(label, process.restarts) for label, process in zip(labels, processes, strict=True)]
+    yield Family("process_up", "gauge", "Whether the process runs.", [*up])
+    yield Family("process_restarts_total", "counter", "Restarts of the process.", [*restarts])
+
+
+def _words(rows: list[Row]) -> Iterator[Family]:
+    for counter, (kinds, name, text) in _WORDS.items():
+        gauge = counter in GAUGES
+        samples: list[tuple[Labels, Value]] = [
+            ({"process": process_label(process)}, 0 if gauge and not process.alive else row[counter])
+            for process, row in rows
+            if process.kind in kinds
+        ]
+        yield Family(name, "gauge" if gauge else "counter", text, samples)
+
+
+def _by_label(rows: list[Row]) -> Iterator[Family]:
+    """What is counted by status or reason."""
+    answers: list[tuple[Labels, Value]] = []
+    calls: list[tuple[Labels, Value]] = []
+    connections: list[tuple[Labels, Value]] = []
+    for process, row in rows:
+        if process.kind not in WORKERS:
+            continue
+        name = process_label(process)
+        for number, word in enumerate(_STATUS, 1):
+            answers.append(({"process": name, "class": f"{number}xx"}, row[word]))
+        for number, reason in enumerate(CODES):
+            samples = connections if reason in _OF_CONNECTIONS else calls
+            samples.append(({"process": name, "reason": reason.value}, row[REFUSED + number]))
+    yield Family("answers_total", "counter", "Answers by status class.", answers)
+    yield Family("refusals_total", "counter", "Calls that were refused or broke off, by reason.", calls)
+    yield Family(
+        "connections_refused_total", "counter", "Connections that ended before they carried a call.", connections
+    )
+
+
+def _durations(rows: list[Row]) -> Iterator[str]:
     name = "interlock_call_duration_seconds"
-    yield f"# HELP {name} Time from a call's head to its end."
+    yield f"# HELP {name} Time from a forwarded call's head to its end."
     yield f"# TYPE {name} histogram"
-    running = 0
-    for number, bound in enumerate(DURATIONS_US):
-        running += totals[DURATION_BUCKETS + number]
-        yield f'{name}_bucket{{le="{bound / 1e6:g}"}} {running}'
-    running += totals[DURATION_BUCKETS + len(DURATIONS_US)]
-    yield f'{name}_bucket{{le="+Inf"}} {running}'
-    yield f"{name}_sum {totals[Counter.DURATION_NS] / 1e9:.9f}"
-    yield f"{name}_count {running}"
+    for process, row in rows:
+        label = f'process="{process_label(process)}"'
+        running = 0
+        for number, bound in enumerate(DURATIONS_US):
+            running += row[DURATION_BUCKETS + number]
+            yield f'{name}_bucket{{{label},le="{bound / 1e6:g}"}} {running}'
+        running += row[DURATION_BUCKETS + len(DURATIONS_US)]
+        yield f'{name}_bucket{{{label},le="+Inf"}} {running}'
+        yield f"{name}_sum{{{label}}} {row[Counter.DURATION_NS] / 1e9:.9f}"
+        yield f"{name}_count{{{label}}} {running}"
 
 
-def _processes(processes: list[Process]) -> Iterator[str]:
-    if processes:
-        labels = [(process, f'{{kind="{process.kind}",slot="{process.slot}"}}') for process in processes]
-        up = [(label, int(process.alive)) for process, label in labels]
-        restarts = [(label, process.restarts) for process, label in labels]
-        yield from _family("interlock_process_up", "gauge", "Whether the process runs.", up)
-        yield from _family("interlock_process_restarts_total", "counter", "Restarts of the process.", restarts)
+def _text(family: Family) -> Iterator[str]:
+    name = f"interlock_{family.name}"
+    yield f"# HELP {name} {family.help}"
+    yield f"# TYPE {name} {family.type}"
+    for labels, value in family.samples:
+        inside = ",".join(f'{label}="{_escaped(content)}"' for label, content in labels.items())
+        yield f"{name}{{{inside}}} {_number(value)}" if inside else f"{name} {_number(value)}"
 
 
-def _family(name: str, kind: str, text: str, samples: list[tuple[str, int]]) -> Iterator[str]:
-    yield f"# HELP {name} {text}"
-    yield f"# TYPE {name} {kind}"
-    for labels, value in samples:
-        yield f"{name}{labels} {value}"
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: Value) -> str:
+    return "+Inf" if value == float("inf") else str(value)

@@ -1,7 +1,8 @@
-"""Metrics: plain integers in shared memory, one row per process, summed by whoever shows them.
+"""Metrics: plain integers in shared memory, one row per process.
 
 A row has one writer, the process in that slot, so `row[CALLS] += 1` needs no lock. Rows outlive their
-process: a counter goes on where its predecessor left off. Words are added at the end, never moved.
+process: a counter goes on where its predecessor left off. What is counted elsewhere anyway is brought here
+once a second, by `Tallies`.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import mmap
 import os
 from bisect import bisect_left
+from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
 
 from interlock.errors import SnapshotError
 from interlock.model.reason import CODES
 
-MAGIC = int.from_bytes(b"ILKMETR1", "little")
+MAGIC = int.from_bytes(b"ILKMETR2", "little")
 _HEADER = 8
 _WIDTH = 256  # words in a row
 
@@ -27,9 +29,12 @@ DURATIONS_US: tuple[int, ...] = (
 
 
 class Counter(IntEnum):
-    """Words of a row. Bind one to a local name on a hot path; a member is an index as it is."""
+    """Words of a row; `exposition` says which process writes which, and what each means.
 
-    CALLS = 0  # calls that ended, refused ones included
+    Bind one to a local name on a hot path; a member is an index as it is.
+    """
+
+    CALLS = 0
     STATUS_1XX = 1
     STATUS_2XX = 2
     STATUS_3XX = 3
@@ -38,25 +43,24 @@ class Counter(IntEnum):
     BYTES_IN = 6
     BYTES_OUT = 7
     DURATION_NS = 8  # sum
-    CONNECTIONS = 9
-    CONNECTIONS_REFUSED = 10
+    REFUSALS_COUNTED = 9
+    CONNECTIONS = 10
     HANDSHAKES = 11
-    HANDSHAKES_FAILED = 12
-    UPSTREAM_CONNECTIONS = 13
-    UPSTREAM_FAILURES = 14
-    UPSTREAM_RETRIES = 15
-    RECORD_FRAMES = 16
-    RECORD_BYTES = 17
-    RECORD_FLUSHES = 18
-    RECORD_SYNCS = 19
-    RECORD_FAILURES = 20
-    RECORD_SEALED = 21
-    REFUSALS_COUNTED = 22  # refusals that were counted instead of written one by one
-    TOKENS_VERIFIED = 23
-    TOKENS_CACHED = 24
-    LIMIT_UNAVAILABLE = 25
-    SNAPSHOTS = 26
-    LOOP_STALLS = 27  # turns of the event loop over 20 ms
+    UPSTREAM_CONNECTIONS = 12
+    UPSTREAM_RETRIES = 13
+    TOKENS_VERIFIED = 14
+    SNAPSHOTS_TAKEN = 15
+    LATE_SWEEPS = 16
+    RECORD_FRAMES = 17
+    RECORD_BYTES = 18
+    RECORD_FLUSHES = 19
+    RECORD_SYNCS = 20
+    RECORD_FAILURES = 21
+    RECORD_SEALED = 22
+    RECORD_SEALS = 23
+    SNAPSHOTS_BUILT = 24
+    KEY_FETCHES = 25
+    KEY_FETCHES_FAILED = 26
     # Gauges: what is so now. Set to nothing when a new process takes the row.
     OPEN_CONNECTIONS = 40
     OPEN_HANDSHAKES = 41
@@ -133,15 +137,36 @@ class MetricsPage:
             row[gauge] = 0
         return row
 
-    def sum_rows(self) -> list[int]:
-        """Every word, summed over all rows."""
-        total = [0] * _WIDTH
-        for slot in range(self.rows):
-            with self.row(slot) as row:
-                total = [a + b for a, b in zip(total, row.tolist(), strict=True)]
-        return total
+    def read_row(self, slot: int) -> list[int]:
+        """A copy of a row, for whoever shows it."""
+        with self.row(slot) as row:
+            return row.tolist()
 
     def close(self) -> None:
         """Rows that were handed out MUST be released before."""
         self._words.release()
         self._memory.close()
+
+
+class Tallies:
+    """Brings totals that a process keeps for itself into its row.
+
+    They begin at nothing with each process and the row does not, so it is their growth that is added. What
+    was counted since the last time is lost with a process that is killed.
+    """
+
+    __slots__ = ("_brought", "_row")
+
+    def __init__(self, row: memoryview) -> None:
+        self._row = row
+        self._brought: dict[int, int] = {}
+
+    def bring(self, totals: Mapping[Counter, int]) -> None:
+        """Counters by their totals since this process began, gauges by what they are now."""
+        row, brought = self._row, self._brought
+        for counter, total in totals.items():
+            if counter in GAUGES:
+                row[counter] = total
+            else:
+                row[counter] += total - brought.get(counter, 0)
+                brought[counter] = total

@@ -12,7 +12,7 @@ from interlock.clock import SystemClock
 from interlock.control.log import Log, bridge_logging
 from interlock.control.paths import Paths
 from interlock.errors import KeyMaterialError
-from interlock.snapshot import NodePage
+from interlock.snapshot import Counter, MetricsPage, NodePage, Tallies
 from interlock.snapshot.page import ALARMS, READY, RECORDER_SLOT, SEALED_NS
 from interlock.supervisor.prepare import Prepared
 
@@ -79,9 +79,20 @@ class Bodies:
         page, clock = self._page, SystemClock()
         page.set_state(RECORDER_SLOT, READY)
         page.beat(RECORDER_SLOT, clock.monotonic())
+        tallies = Tallies(MetricsPage.open(self._paths.metrics).take_row(RECORDER_SLOT))
 
-        def alive(_recorder: Recorder) -> None:
+        def alive(recorder: Recorder) -> None:
             page.beat(RECORDER_SLOT, clock.monotonic())
+            tallies.bring(
+                {
+                    Counter.RECORD_SEALED: recorder.sealed,
+                    Counter.RECORD_SEALS: recorder.seals,
+                    Counter.RECORD_FRAMES: recorder.own.frames,
+                    Counter.RECORD_BYTES: recorder.own.written,
+                    Counter.RECORD_FLUSHES: recorder.own.flushes,
+                    Counter.RECORD_FAILURES: recorder.own.failures,
+                }
+            )
 
         sealed = run_recorder(
             self._paths.record,

@@ -1,0 +1,60 @@
+"""The text of `/metrics`: what the processes counted, and what is measured when somebody asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from interlock.clock import SECOND, Clock, SystemClock
+from interlock.control.paths import Paths
+from interlock.control.status import free_bytes
+from interlock.snapshot import Family, MetricsPage, NodePage, exposition, process_families
+from interlock.snapshot.page import ALARMS, EPOCH, GENERATION, SEALED_NS
+
+
+def read_metrics(paths: Paths, issuers: Sequence[Mapping[str, Any]], clock: Clock | None = None) -> str:
+    """The page as it is now; `issuers` as `/status` has them. Raises `SnapshotError` when no node runs."""
+    now = (clock or SystemClock()).wall()
+    node = NodePage.open(paths.page)
+    try:
+        page = MetricsPage.open(paths.metrics)
+        try:
+            processes = list(node.processes())
+            rows = [(process, page.read_row(process.slot)) for process in processes]
+            more = [*process_families(processes), *_node(node.words, now), *_disk(paths), *_issuers(issuers)]
+            return exposition(rows, more)
+        finally:
+            page.close()
+    finally:
+        node.close()
+
+
+def _node(words: Sequence[int], now: int) -> Iterator[Family]:
+    yield Family("snapshot_generation", "gauge", "Number of the current snapshot.", [({}, words[GENERATION])])
+    yield Family("epoch_bytes", "gauge", "Length of the change log, which is the epoch.", [({}, words[EPOCH])])
+    alarms = "Alarms of the recorder: a segment is not what its writer wrote."
+    yield Family("record_alarms_total", "counter", alarms, [({}, words[ALARMS])])
+    if words[SEALED_NS]:
+        age = max(0.0, round((now - words[SEALED_NS]) / SECOND, 3))
+        yield Family("record_unsealed_seconds", "gauge", "Time since everything was last sealed.", [({}, age)])
+
+
+def _disk(paths: Paths) -> Iterator[Family]:
+    free = free_bytes(paths.record)
+    if free is not None:
+        yield Family("record_free_bytes", "gauge", "Free space of the record's file system.", [({}, free)])
+
+
+def _issuers(issuers: Sequence[Mapping[str, Any]]) -> Iterator[Family]:
+    """An issuer whose keys were never seen has keys of infinite age, so that an alert on age finds it."""
+    yield Family(
+        "issuer_keys_age_seconds",
+        "gauge",
+        "Time since the keys of an issuer that are in use were fetched.",
+        [({"issuer": one["issuer"]}, _age(one["age_seconds"])) for one in issuers],
+    )
+
+
+def _age(seconds: float | None) -> float:
+    return math.inf if seconds is None else seconds
