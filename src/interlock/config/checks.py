@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interlock.config.conflicts import find_conflicts
+from interlock.config.fallthrough import find_fall_throughs
 from interlock.config.listeners import CertificateFiles, Listener
 from interlock.config.model import Config
 from interlock.config.nearest import did_you_mean
@@ -67,6 +68,8 @@ def check(view: View, *, look_at_files: bool = True) -> Iterator[Finding]:
     yield from _services(view)
     yield from _routes(view)
     yield from _conflicts(view)
+    if view.whole:
+        yield from _fall_throughs(view)
     yield from _issuers(view)
     if look_at_files:
         yield from _files(view)
@@ -233,6 +236,26 @@ def _conflicts(view: View) -> Iterator[Finding]:
         )
     if len(conflicts) > MAX_CONFLICTS:
         yield Finding(("routes",), f"{len(conflicts) - MAX_CONFLICTS} more conflicts between routes are not shown")
+
+
+def _fall_throughs(view: View) -> Iterator[Finding]:
+    patterns = [(number, index, pattern) for number, route in view.routes for index, pattern in enumerate(route.match)]
+    public = [view.config.routes[number].allow.public for number, _, _ in patterns]
+    found = find_fall_throughs([pattern for _, _, pattern in patterns], public)
+    for one in found[:MAX_CONFLICTS]:
+        number, index, guarded = patterns[one.guarded]
+        open_, j, public_pattern = patterns[one.public]
+        methods = ",".join(one.methods)
+        rest = " ".join(part for part in (methods, guarded.host, guarded.path) if part)
+        yield Finding(
+            ("routes", number, "match", index),
+            f"`{guarded.text}` is guarded, but {methods} of the same paths would pass as `{public_pattern.text}` "
+            "of {other}, which is public",
+            f"leave the methods out here, or name those of the public route, or add a route `{rest}`",
+            other=("routes", open_, "match", j),
+        )
+    if len(found) > MAX_CONFLICTS:
+        yield Finding(("routes",), f"{len(found) - MAX_CONFLICTS} more guarded routes beside public ones are not shown")
 
 
 def _issuers(view: View) -> Iterator[Finding]:
