@@ -2,6 +2,7 @@
 
 A table of plain data: the bytes a caller sends on one connection, and the reason for which the gateway must
 refuse them. `reason` None says that they are acceptable: then `messages` are what every parser must see.
+A refused case may have `messages` too: those before the fault, on the same connection.
 The table serves unit tests (parsers alone) and integration tests (a running gateway).
 """
 
@@ -21,7 +22,7 @@ class Case:
     name: str
     raw: bytes
     reason: Reason | None
-    messages: tuple[tuple[str, bytes, bytes], ...] = ()  # (method, target, body) of each, when acceptable
+    messages: tuple[tuple[str, bytes, bytes], ...] = ()  # (method, target, body) of each that is acceptable
 
     def __str__(self) -> str:
         return self.name
@@ -398,6 +399,40 @@ _SIZES = [
     ("method-without-end", b"G" * 100, Reason.MALFORMED_HEAD),
 ]
 
+_BEHIND: list[tuple[str, bytes, Reason, tuple[tuple[str, bytes, bytes], ...]]] = [
+    ("behind-get-bad-line", get() + b"leftover" + SMUGGLED, Reason.METHOD_UNKNOWN, (("GET", b"/a", b""),)),
+    (
+        "behind-body-one-byte-more",
+        post(CL, body=b"hello!") + SMUGGLED,
+        Reason.METHOD_UNKNOWN,
+        (("POST", b"/a", b"hello"),),
+    ),
+    (
+        "behind-chunks-cl-te",
+        chunked(CHUNKS) + post(b"Content-Length: 6", TE, body=b"0\r\n\r\nX"),
+        Reason.AMBIGUOUS_FRAMING,
+        (("POST", b"/a", b"hello"),),
+    ),
+    (
+        "behind-get-body-bad-host",
+        get(CL) + b"hello" + get(host=b"Host: internal.example\r\nHost: api.example\r\n"),
+        Reason.HOST_INVALID,
+        (("GET", b"/a", b"hello"),),
+    ),
+    (
+        "behind-two-dots",
+        get() + get(target=b"/b") + get(target=b"/a/../admin"),
+        Reason.PATH_INVALID,
+        (("GET", b"/a", b""), ("GET", b"/b", b"")),
+    ),
+    (
+        "behind-trailers-bad-chunk",
+        chunked(b"0\r\nAuthorization: Bearer x\r\n\r\n") + chunked(b"+5\r\nhello\r\n0\r\n\r\n"),
+        Reason.MALFORMED_BODY,
+        (("POST", b"/a", b""),),
+    ),
+]
+
 _ACCEPTED: list[tuple[str, bytes, tuple[tuple[str, bytes, bytes], ...]]] = [
     ("plain", get(), (("GET", b"/a", b""),)),
     ("one-empty-line-first", b"\r\n" + get(), (("GET", b"/a", b""),)),
@@ -483,6 +518,6 @@ REFUSED: tuple[Case, ...] = tuple(
         *_CHUNKS,
         *_SIZES,
     )
-)
+) + tuple(Case(name, raw, reason, messages) for name, raw, reason, messages in _BEHIND)
 ACCEPTED: tuple[Case, ...] = tuple(Case(name, raw, None, messages) for name, raw, messages in _ACCEPTED)
 CASES: tuple[Case, ...] = REFUSED + ACCEPTED
