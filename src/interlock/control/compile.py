@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -187,6 +188,7 @@ def _services(config: Config) -> dict[str, ServiceSpec]:
             tls_ca=str(tls.ca) if tls is not None and tls.ca is not None else "",
             tls_certificate=str(tls.certificate) if tls is not None and tls.certificate is not None else "",
             tls_key=str(tls.key) if tls is not None and tls.key is not None else "",
+            tls_digest=_digest(tls.ca, tls.certificate, tls.key) if tls is not None else "",
         )
     return specs
 
@@ -206,6 +208,18 @@ def _connections(config: Config) -> ConnectionSpec:
         head_count=given.head_count,
         pipeline=given.pipeline,
     )
+
+
+def _digest(*files: Path | None) -> str:
+    """One digest over several files, so that it shows when any of them was replaced."""
+    parts = hashlib.sha256()
+    for path in files:
+        try:
+            data = b"" if path is None else path.read_bytes()
+        except OSError as problem:
+            raise KeyMaterialError(f"{path} cannot be read: {problem.strerror}") from None
+        parts.update(hashlib.sha256(data).digest())
+    return parts.hexdigest()
 
 
 def _text(path: Path) -> str:

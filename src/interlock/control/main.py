@@ -31,7 +31,7 @@ from interlock.control.wire import os_actor
 from interlock.errors import InterlockError
 from interlock.model import Principal
 from interlock.snapshot import Counter, MetricsPage, NodePage, Tallies
-from interlock.snapshot.page import CONTROL_SLOT, READY
+from interlock.snapshot.page import CONTROL_SEEN_NS, CONTROL_SLOT, READY
 
 if TYPE_CHECKING:
     from interlock.control.admin import AdminServer
@@ -142,7 +142,9 @@ class Control:
 
     async def _beat(self) -> None:
         while True:
-            self._page.beat(CONTROL_SLOT, self._clock.monotonic())
+            now = self._clock.monotonic()
+            self._page.beat(CONTROL_SLOT, now)
+            self._page.words[CONTROL_SEEN_NS] = now
             self._tallies.bring(
                 {
                     Counter.SNAPSHOTS_BUILT: self._builder.built,

@@ -88,7 +88,8 @@ def _describe(node: NodeFile | None, page: NodePage, clock: Clock, record: Path)
             config=node.config,
             workers=node.workers,
         )
-    status["problems"] = _problems(status, processes, node, now, clock.wall() - words[SEALED_NS])
+    sealed = words[SEALED_NS] or (supervisor.started_ns if supervisor is not None else 0)
+    status["problems"] = _problems(status, processes, node, now, clock.wall() - sealed)
     assert words[SLOTS] == page.slots
     return status
 
@@ -126,7 +127,7 @@ def _problems(
             found.append(f"{name} has shown no sign of life for {_seconds(now - one.heartbeat_ns):.0f} s")
         if one.kind == "worker" and one.alive and one.generation_acked < status["generation"]:
             found.append(f"{name} is not on the current snapshot")
-    if status["record"]["sealed"] is not None and unsealed > node.max_unsealed_ns:
+    if unsealed > node.max_unsealed_ns:
         found.append(f"nothing was sealed for {_seconds(unsealed):.0f} s: calls are refused until the recorder is back")
     if status["record"]["alarms"]:
         found.append(f"the recorder raised {status['record']['alarms']} alarms: run `interlock audit verify`")

@@ -163,18 +163,24 @@ class Compiler:
         else:
             self.roles = before.roles if before.node.roles == node.roles else RoleTable(node.roles)
             self.tokens, self.keys, self.certificates = before.tokens, before.keys, before.certificates
-            self.tokens.configure(node.issuers, self.roles)
-            self.keys.configure(self.roles)
-            self.certificates.configure(node.trust, self.roles)
         self.pools: dict[str, Pool] = {}
         for name, service in node.services.items():
             known = before.pools.get(name) if before is not None else None
             self.pools[name] = known if known is not None and known.spec == service else Pool(service, loop, totals)
 
-    def retire(self, after: Compiler) -> None:
-        """Close the pools that the next compiler did not take over."""
+    def take_over(self) -> None:
+        """Put the snapshot's issuers, roles and bundles in force; does not fail, so it comes when all else is done.
+
+        The verifiers are those of the predecessor: until now, they answer as the former snapshot has them.
+        """
+        self.tokens.configure(self.node.issuers, self.roles)
+        self.keys.configure(self.roles)
+        self.certificates.configure(self.node.trust, self.roles)
+
+    def retire(self, after: Compiler | None) -> None:
+        """Close the pools that the other compiler does not have."""
         for name, pool in self.pools.items():
-            if after.pools.get(name) is not pool:
+            if after is None or after.pools.get(name) is not pool:
                 pool.close()
 
     def route(self, spec: RouteSpec, digest: bytes) -> Route:
@@ -260,7 +266,6 @@ class WorkerState:
         self._loading = False
         self.swaps = 0  # snapshots taken into use
         self.upstreams = Totals()
-        self._seen_control = 0  # monotonic ns
         generation = page.words[GENERATION]
         self._swap(*self._load(), generation)
 
@@ -292,11 +297,13 @@ class WorkerState:
         finally:
             self._loading = False
 
-    def watch_control(self, heartbeat: int, now: int) -> None:
-        """Once a second, monotonic ns: how long has nobody been there to replace the snapshot?"""
-        if now - heartbeat < CONTROL_SILENT or self._seen_control == 0:
-            self._seen_control = now
-        self.outdated = now - self._seen_control > self.live.node.max_stale_ns
+    def watch_control(self, seen: int, now: int) -> None:
+        """Once a second, monotonic ns: for how long has nobody been there to replace the snapshot?
+
+        `seen`: the last sign of any control process since the node started, so that no worker that is
+        started again begins to count anew.
+        """
+        self.outdated = now - seen > self.live.node.max_stale_ns + CONTROL_SILENT
 
     def sweep(self, now: float) -> None:
         if self._compiler is not None:
@@ -308,23 +315,31 @@ class WorkerState:
         return snapshot, Router.build(snapshot.patterns())
 
     def _swap(self, snapshot: Snapshot, router: Router, generation: int) -> None:
+        """Use a snapshot from now on: all of it, or, if anything of it cannot be used, nothing."""
+        before = self._compiler
+        proxies = [ip_network(network) for network in snapshot.node.trusted_proxies]
         compiler = Compiler(
             snapshot.node,
-            self._compiler,
+            before,
             loop=self._loop,
             directory=self.directory,
             counters=self._counters,
             refresh=self._refresh,
             totals=self.upstreams,
         )
-        self.directory.rebase(snapshot)
+        try:
+            self.directory.rebase(snapshot)
+        except SnapshotError:
+            compiler.retire(before)
+            raise
         self.live = Live(snapshot, router, compiler)
-        self.trusted_proxies = [ip_network(network) for network in snapshot.node.trusted_proxies]
+        self.trusted_proxies = proxies
         self.generation = generation
-        if self._compiler is not None:
-            self._compiler.retire(compiler)
         self._compiler = compiler
         self.swaps += 1
+        compiler.take_over()
+        if before is not None:
+            before.retire(compiler)
 
     @property
     def open_upstream(self) -> int:

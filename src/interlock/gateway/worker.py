@@ -35,13 +35,12 @@ from interlock.snapshot import LimitSpec, NodePage
 from interlock.snapshot.counters import CounterTable
 from interlock.snapshot.metrics import Counter, MetricsPage
 from interlock.snapshot.page import (
-    CONTROL_SLOT,
+    CONTROL_SEEN_NS,
     DRAINING,
     EPOCH_ACKED,
     FIRST_WORKER_SLOT,
     GENERATION,
     GENERATION_ACKED,
-    HEARTBEAT_NS,
     READY,
     SEALED_NS,
     slot_base,
@@ -83,6 +82,7 @@ class Worker:
         self._page = NodePage.open(run / "page")
         self._clock = SystemClock()
         self._page.beat(slot, self._clock.monotonic())
+        self._born = self._clock.wall()
         self._inbox = self._bind_inbox(run / f"worker-{slot}.sock")
         counters = CounterTable.open(run / "counters")
         self._writer = SegmentWriter(
@@ -196,9 +196,9 @@ class Worker:
         monotonic = self._clock.monotonic()
         self._page.beat(self._slot, monotonic)
         self._acknowledge()
-        self._state.watch_control(self._page.words[slot_base(CONTROL_SLOT) + HEARTBEAT_NS], monotonic)
-        sealed = self._page.words[SEALED_NS]
-        self._calls.unsealed = sealed != 0 and self._clock.wall() - sealed > self._state.live.node.max_unsealed_ns
+        self._state.watch_control(self._page.words[CONTROL_SEEN_NS], monotonic)
+        sealed = self._page.words[SEALED_NS] or self._born  # a recorder that never seals is none
+        self._calls.unsealed = self._clock.wall() - sealed > self._state.live.node.max_unsealed_ns
         self._state.tokens.expire(self._clock.wall())
         for listener in self._listeners:
             listener.sweep(now)

@@ -24,6 +24,7 @@ GENERATION = 2  # number of the current snapshot
 SEALED_NS = 3  # wall ns of the recorder's last successful seal
 ALARMS = 4  # alarms of the recorder since the page was made
 SLOTS = 5  # how many process slots follow
+CONTROL_SEEN_NS = 6  # monotonic ns of the last sign of life of any control process, or of the node's start
 _HEADER = 16
 
 # Words of a process slot, relative to `slot_base(slot)`.

@@ -74,6 +74,7 @@ class ServiceSpec(msgspec.Struct, frozen=True):
     tls_ca: str = ""  # files
     tls_certificate: str = ""
     tls_key: str = ""
+    tls_digest: str = ""  # SHA-256 of what is in these files: connections are made anew when it changes
 
 
 class IssuerSpec(msgspec.Struct, frozen=True):

@@ -18,11 +18,12 @@ from typing import Any, Protocol
 
 from interlock.clock import SECOND, Clock
 from interlock.control.log import Log
-from interlock.errors import NodeError, RecordUnavailable
+from interlock.errors import InterlockError, NodeError
 from interlock.model import Event
 from interlock.snapshot import NodePage
 from interlock.snapshot.page import (
     CONTROL,
+    CONTROL_SEEN_NS,
     CONTROL_SLOT,
     FIRST_WORKER_SLOT,
     HEARTBEAT_NS,
@@ -128,6 +129,7 @@ class Node:
         now = self.clock.monotonic()
         self.page.claim(SUPERVISOR_SLOT, SUPERVISOR, self.clock.wall())
         self.page.set_state(SUPERVISOR_SLOT, READY)
+        self.page.words[CONTROL_SEEN_NS] = now  # before there is a control process: workers count from here
         for child in self.children:
             child.due = now
         while not self._stopping:
@@ -289,5 +291,5 @@ class Node:
     def _record(self, event: Event, details: Mapping[str, Any]) -> None:
         try:
             self._acts.act(event, details)
-        except RecordUnavailable as problem:
+        except (InterlockError, OSError) as problem:  # whatever it is, watching the others goes on
             self.log.error("cannot record", act=event.text, problem=str(problem))

@@ -165,6 +165,22 @@ def test_keys_of_a_url_that_was_replaced_are_trusted_no_more(large: Path, paths:
     assert (newer.jwks, newer.jwks_ns) == ("new", 2)
 
 
+def test_a_replaced_file_of_a_service_makes_another_service(large: Path, paths: Paths) -> None:
+    """Its path alone would leave workers on connections under the old certificate for ever."""
+    paths.pki.mkdir()
+    (paths.pki / "ca.pem").write_text("x")
+    config = load(large)
+    seen = [compile_node(config, paths, 0).services["ledger"]]
+    assert compile_node(config, paths, 1).services["ledger"] == seen[0]
+    for name in ("up.pem", "client.pem", "client.key"):
+        (large.parent / name).write_text(name)
+        seen.append(compile_node(config, paths, 0).services["ledger"])
+    assert len({one.tls_digest for one in seen}) == 4
+    (large.parent / "client.key").unlink()
+    with pytest.raises(KeyMaterialError, match=r"client\.key"):
+        compile_node(config, paths, 0)
+
+
 def test_a_file_that_is_gone_is_an_error(large: Path, paths: Paths) -> None:
     config = load(large)
     (large.parent / "partners.pem").unlink()

@@ -15,10 +15,10 @@ import pytest
 
 from interlock.clock import SECOND, SystemClock
 from interlock.control.log import Log
-from interlock.errors import NodeError, RecordUnavailable
+from interlock.errors import KeyMaterialError, NodeError, RecordUnavailable
 from interlock.model import Event
 from interlock.snapshot import NodePage
-from interlock.snapshot.page import CONTROL_SLOT, FIRST_WORKER_SLOT, GONE, READY, RECORDER_SLOT
+from interlock.snapshot.page import CONTROL_SEEN_NS, CONTROL_SLOT, FIRST_WORKER_SLOT, GONE, READY, RECORDER_SLOT
 from interlock.supervisor import node as subject
 from interlock.supervisor.node import Node
 
@@ -28,13 +28,13 @@ class Acts:
 
     def __init__(self) -> None:
         self.done: list[tuple[str, Mapping[str, Any]]] = []
-        self.broken = False
+        self.broken: Exception | None = None
         self.closed = False
 
     def act(self, event: Event, details: Mapping[str, Any]) -> str:
         assert not self.closed
         if self.broken:
-            raise RecordUnavailable("on purpose")
+            raise self.broken
         self.done.append((event.text, details))
         return ""
 
@@ -168,8 +168,11 @@ def test_one_that_dies_is_started_again_and_that_is_recorded(bench: Bench, name:
     assert len(bench.lines()) == 4 + 1 + 4
 
 
-def test_a_record_that_cannot_be_written_stops_no_restart(bench: Bench) -> None:
-    bench.acts.broken = True
+@pytest.mark.parametrize(
+    "problem", [RecordUnavailable("on purpose"), KeyMaterialError("no public key"), OSError(5, "on purpose")]
+)
+def test_a_record_that_cannot_be_written_stops_no_restart(bench: Bench, problem: Exception) -> None:
+    bench.acts.broken = problem
 
     def story() -> None:
         wait(lambda: bench.serving)
@@ -178,6 +181,24 @@ def test_a_record_that_cannot_be_written_stops_no_restart(bench: Bench) -> None:
 
     assert bench.run(story) == 0
     assert "cannot record" in bench.events()
+
+
+def test_workers_serve_before_control_is_ready(bench: Bench) -> None:
+    started = []
+
+    def stuck() -> None:
+        bench.note("control start")
+        signal.pause()
+
+    bench.node.control.body = stuck
+
+    def story() -> None:
+        wait(lambda: bench.serving and "control start" in bench.lines())
+        started.append(bench.page.process(CONTROL_SLOT).state)
+
+    assert bench.run(story) == 0
+    assert started == ["starting"]
+    assert bench.page.words[CONTROL_SEEN_NS] > 0, "workers count from the node's start"
 
 
 def test_one_that_shows_no_sign_of_life_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
