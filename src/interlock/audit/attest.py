@@ -2,13 +2,13 @@
 
     page    4096 bytes: magic "ILKATT1\\n" | u64 slots | u64 changes of slots | 40 bytes boot id, NUL padded
             then slots of 128 bytes
-    slot    16 bytes segment (zeros: free) | u64 turn | u8 writer's state | u8 condemned | 6 spare
+    slot    16 bytes segment (zeros: free) | u64 turn | u8 writer's state | u8 the recorder's verdict | 6 spare
             two copies of (u64 offset | u64 count | 32 bytes SHA-256 of the file up to offset)
 
 A writer fills copy (turn + 1) & 1 and then raises `turn`, so a reader, or a death in between, finds one
 whole statement. Numbers are in the machine's byte order: the page never leaves the machine or this boot.
-Only the recorder frees a slot, once everything the slot vouches for is sealed: freeing it earlier would
-make a dead writer's last records deniable.
+Only the recorder frees a slot, once everything the slot vouches for is sealed and its writer publishes no
+more: freeing it earlier would make a dead writer's last records deniable.
 """
 
 from __future__ import annotations
@@ -35,9 +35,12 @@ LIVE = 0  # states a writer gives its segment
 DAMAGED = 1  # a write failed: nothing beyond the attested offset counts
 UNSYNCED = 2  # a sync failed: what was not sealed before may never reach the disk
 
+NOT_ON_DISK = 1  # verdicts of the recorder: a sync failed, and MUST NOT be tried again by anyone
+NOT_AS_WRITTEN = 2  # the file was altered
+
 _TURN = 2  # words in a slot
 _STATE = 24  # bytes in a slot
-_CONDEMNED = 25
+_VERDICT = 25
 _COPIES = 32
 _COPY_SIZE = 48
 _CHANGES = 2  # words in the page
@@ -175,12 +178,16 @@ class AttestPage:
         if self._bytes[at : at + 16] == segment:
             self._bytes[at + _STATE] = state
 
-    def condemned(self, slot: int) -> bool:
-        return self._bytes[HEADER_SIZE + slot * SLOT_SIZE + _CONDEMNED] != 0
+    def condemned(self, slot: int, segment: bytes | None = None) -> int:
+        """The recorder's verdict, 0 if there is none; with `segment`, only if the slot is still its own."""
+        at = HEADER_SIZE + slot * SLOT_SIZE
+        if segment is not None and self._bytes[at : at + 16] != segment:
+            return 0
+        return self._bytes[at + _VERDICT]
 
-    def condemn(self, slot: int) -> None:
+    def condemn(self, slot: int, verdict: int) -> None:
         """The recorder will seal no more of this segment: the writer MUST begin another."""
-        self._bytes[HEADER_SIZE + slot * SLOT_SIZE + _CONDEMNED] = 1
+        self._bytes[HEADER_SIZE + slot * SLOT_SIZE + _VERDICT] = verdict
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -8,10 +8,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 # What a full disk looks like: no blocks, over quota, over the size limit of files.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# What opening says of a name that is no file: a folder, a pipe, a link.
+NO_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.EISDIR})
+# What says nothing about the file at hand: this process, or the machine, is short of something.
+SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
 
 _fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
@@ -24,8 +29,12 @@ class Files:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def open(self, path: Path) -> int:
-        """Open for reading."""
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        """Open for reading; what is no regular file is an error, and never waited for."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return fd
 
     def reopen(self, path: Path) -> int:
         """Open an existing file for reading and writing."""

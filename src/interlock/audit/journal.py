@@ -43,6 +43,7 @@ class Carried(msgspec.Struct, array_like=True):
     count: int
     offset: int
     digest: bytes
+    settled: list[int] = []  # intents with their outcome in a segment that was closed since, ascending
 
 
 class Begin(msgspec.Struct, array_like=True, tag="begin"):
@@ -53,7 +54,7 @@ class Begin(msgspec.Struct, array_like=True, tag="begin"):
     previous: int  # number of the file before; 0: this is the first
     previous_offset: int  # where that file ends
     previous_running: bytes
-    tail_length: int  # bytes of that file beyond its end; -1: could not be read
+    tail_length: int  # bytes of that file beyond its end; -1: not known to be on disk, or could not be read
     tail_hash: bytes
     time_ns: int
     boot_id: str
@@ -81,6 +82,13 @@ class Sealed(msgspec.Struct, array_like=True, tag="seal"):
     leaves: bytes  # their leaf hashes, 32 bytes each
     offset: int  # in the segment, after the last of them
     digest: bytes  # SHA-256 of the segment up to there
+
+
+class Settled(msgspec.Struct, array_like=True, tag="settle"):
+    """Intents of an unclosed segment have their outcome in the one that is closed next, which is not read again."""
+
+    segment: bytes
+    sequences: list[int]
 
 
 class Closed(msgspec.Struct, array_like=True, tag="close"):
@@ -115,7 +123,7 @@ class Resumed(msgspec.Struct, array_like=True, tag="resume"):
     boot_id: str
 
 
-Entry = Begin | Opened | Sealed | Closed | Lost | Stopped | Resumed
+Entry = Begin | Opened | Sealed | Settled | Closed | Lost | Stopped | Resumed
 
 # How a segment came to be closed.
 CLEAN = "clean"  # its writer said so, as its last frame
@@ -142,7 +150,7 @@ class Head(msgspec.Struct):
 class Known:
     """What the journal says of one unclosed segment."""
 
-    __slots__ = ("count", "digest", "file", "header_hash", "offset", "segment", "writer")
+    __slots__ = ("count", "digest", "file", "header_hash", "offset", "segment", "settled", "writer")
 
     def __init__(self, carried: Carried) -> None:
         self.segment = carried.segment
@@ -152,9 +160,19 @@ class Known:
         self.count = carried.count
         self.offset = carried.offset
         self.digest = carried.digest
+        self.settled = set(carried.settled)
 
     def carried(self) -> Carried:
-        return Carried(self.segment, self.file, self.header_hash, self.writer, self.count, self.offset, self.digest)
+        return Carried(
+            self.segment,
+            self.file,
+            self.header_hash,
+            self.writer,
+            self.count,
+            self.offset,
+            self.digest,
+            sorted(self.settled),
+        )
 
 
 class State:
@@ -179,6 +197,10 @@ class State:
             case Opened():
                 carried = Carried(entry.segment, entry.file, entry.header_hash, entry.writer, 0, entry.header_size, b"")
                 self.known[entry.segment] = Known(carried)
+            case Settled():
+                if entry.segment not in self.known:
+                    raise RecordError("intents of a segment are settled that was not open")
+                self.known[entry.segment].settled.update(entry.sequences)
             case Closed():
                 closed = self.known.get(entry.segment)
                 if closed is None or closed.count != entry.count:
@@ -296,10 +318,19 @@ def encode_head(journal: int, offset: int, running: bytes, time_ns: int) -> byte
     return msgspec.json.encode(head)
 
 
+def _contents(path: Path) -> bytes:
+    files = Files()
+    fd = files.open(path)
+    try:
+        return read_all(files, fd, _CHUNK, 0)
+    finally:
+        files.close(fd)
+
+
 def read_head(record: Path) -> Head | None:
     """The remembered place; None if there is none, `RecordError` if it cannot be read."""
     try:
-        data = (record / "head").read_bytes()
+        data = _contents(record / "head")
         head = msgspec.json.decode(data, type=Head)
         sound = data == encode_head(head.journal, head.offset, bytes.fromhex(head.running), head.time_ns)
     except FileNotFoundError:

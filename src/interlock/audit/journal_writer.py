@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from interlock.audit.files import FULL, Files, write_all, write_aside
+from interlock.audit.files import FULL, NO_FILE, Files, write_all, write_aside
 from interlock.audit.journal import (
     MAGIC,
     VERSION,
@@ -55,11 +55,19 @@ class JournalWriter:
         self._running = START
         self._head_at: int | None = None
         self._head_of = b""
+        self._headed = False  # `head` remembers a place of this journal
+        self._bare = False  # nothing was found but the very first entry
+        self._unsure = False  # bytes after `_offset` may not be on disk
         self.state = State()
 
     @property
     def running(self) -> bytes:
         return self._running
+
+    @property
+    def is_new(self) -> bool:
+        """Nothing of a journal was found."""
+        return self._number == 0
 
     @property
     def waiting(self) -> int:
@@ -73,16 +81,21 @@ class JournalWriter:
         """
         problems: list[str] = []
         head: Head | None = None
+        unreadable = False
         try:
             head = read_head(self._record)
         except RecordError as error:
             problems.append(str(error))
+            unreadable = True
+        self._headed = head is not None
         found = numbers(self._files, self._record)
         for number in reversed(found):
             if self._take_over(number, head, problems):
                 break
         if head is not None and head.journal > (found[-1] if found else 0):
             problems.append(f"journal-{head.journal:05d} is missing")
+        if head is None and not unreadable and self._number and not self._bare:
+            problems.append("the record's head is missing")  # it is there before the first entry after `begin`
         if self.state.stopped and not problems:
             self.add(Resumed(self._clock.wall(), self._boot))
         return problems
@@ -95,6 +108,8 @@ class JournalWriter:
         if self._queue:
             if self._fd < 0 and not (self._number and self.state.stopped and self._reopen()):
                 self._begin()
+            if not self._headed:
+                self.remember()
             self._write()
             if self._offset >= self._size_limit:
                 self._give_up()
@@ -119,31 +134,38 @@ class JournalWriter:
         write_aside(self._files, self._record / "head", head)
         self._head_at = self._clock.monotonic() + _HEAD_EVERY
         self._head_of = self._running
+        self._headed = True
 
     def _take_over(self, number: int, head: Head | None, problems: list[str]) -> bool:
         """Make this file the one the chain ends with, if it holds anything."""
         path = journal_path(self._record, number)
         scan, state = Scan(self._files, path), State()
         remembered = head is not None and head.journal == number
-        good = 0
+        good, bare = 0, True
         try:
             for entry in scan:
                 if isinstance(entry, Begin) and entry.number != number:
                     problems.append(f"{path.name} holds another file")
                     return False
+                bare = isinstance(entry, Begin) and entry.previous == 0
                 state.apply(entry)
                 good, self._running = scan.offset, scan.running
                 if remembered and head is not None and good == head.offset and scan.running.hex() == head.running:
                     remembered = False
         except RecordError as error:
             problems.append(f"{path.name}: {error}")
+        except OSError as error:
+            if good or error.errno not in NO_FILE:
+                raise
+            problems.append(f"{path.name} cannot be read: {error.strerror}")
+            return False
         if scan.ending == "broken":
             problems.append(f"{path.name} is damaged at offset {scan.offset}")
         if remembered:
             problems.append(f"{path.name} was shortened or rewritten")
         if not good:
             return False
-        self._number, self._offset, self.state = number, good, state
+        self._number, self._offset, self.state, self._bare = number, good, state, bare
         if scan.ending != "whole":
             state.stopped = False
         fd = self._files.open(path)
@@ -164,7 +186,9 @@ class JournalWriter:
     def _begin(self) -> None:
         """Begin the next file: it appears under its name whole and on disk."""
         length, tail = 0, b""
-        if self._number:
+        if self._unsure:
+            length = -1  # a power cut may take it away
+        elif self._number:
             try:
                 length, tail = tail_hash(self._files, journal_path(self._record, self._number), self._offset)
             except OSError:
@@ -195,6 +219,7 @@ class JournalWriter:
                 pass
             raise
         self._fd, self._number, self._offset, self._running = fd, number, len(MAGIC) + len(data), running
+        self._unsure = False
         self.state.stopped = False
         if isinstance(self._queue[0], Resumed):
             del self._queue[0]
@@ -210,6 +235,7 @@ class JournalWriter:
             self._files.fdatasync(self._fd)
         except OSError:
             self._give_up()
+            self._unsure = True
             self.state.stopped = False  # not to be opened again
             raise
         self._offset += len(data)

@@ -70,7 +70,6 @@ class Recorder:
         )
         self._voice = Voice(self._own, page)
         self._journal, self._follower = self._make()
-        self._closing: list[Tail] = []  # whose close is not on disk yet
         self._started = False
 
     @property
@@ -95,12 +94,14 @@ class Recorder:
             if not self._started:
                 self._start()
             busy = self._follower.discover()
+            if self._journal.is_new:
+                self._journal.commit()  # before the first segment is synced: one on disk tells that there was a journal
             new, trouble = self._follower.read()
             self._seal()
             self._close_finished()
-            busy = busy or new or bool(self._closing)
+            busy = busy or new or bool(self._follower.leaving)
             self._journal.commit()
-            self._let_go()
+            self._follower.committed()
         except (OSError, RecordError) as error:
             trouble = str(error)
         if self._voice.waiting:
@@ -133,9 +134,6 @@ class Recorder:
         """Let go of everything without a word, as a crash would."""
         self._journal.close()
         self._follower.close()
-        for tail in self._closing:
-            tail.close()
-        self._closing.clear()
 
     def _settle(self, rounds: int) -> None:
         for _ in range(rounds):
@@ -153,7 +151,10 @@ class Recorder:
             size_limit=self._journal_size,
         )
         segments = self._record / "segments"
-        return journal, Follower(segments, journal, self._voice, attest=self._attest, files=files, clock=clock)
+        follower = Follower(
+            segments, journal, self._voice, attest=self._attest, files=files, clock=clock, boot=self._boot
+        )
+        return journal, follower
 
     def _start(self) -> None:
         """Go on where the last recorder ended; after an error, as if it had not been tried."""
@@ -197,19 +198,10 @@ class Recorder:
 
     def _close_finished(self) -> None:
         for tail in self._follower.finished():
-            length, rest = (-1, b"") if tail.how in (jn.UNSYNCED, jn.ALTERED) else tail.rest()
-            if tail.how == jn.CLEAN and length:
-                self._follower.alter(tail, Altered(f"{tail.path.name} goes on after its end"))
-                length, rest = -1, b""
+            length, rest = self._follower.rest(tail)
             now = self._clock.wall()
-            self._journal.add(Closed(tail.id, tail.first, tail.how, tail.sealed_offset, length, rest, now))
-            del self._follower.tails[tail.id]
-            self._closing.append(tail)
-
-    def _let_go(self) -> None:
-        for tail in self._closing:
-            self._follower.let_go(tail)
-        self._closing.clear()
+            closed = Closed(tail.id, tail.first, tail.how, tail.sealed_offset, length, rest, now)
+            self._follower.leave(tail, closed)
 
     def _look_after_reserve(self) -> None:
         now = self._clock.monotonic()

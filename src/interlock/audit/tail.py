@@ -67,10 +67,12 @@ class Tail:
         self.open: set[int] = set()
         self.early: set[int] = set()  # intents whose outcome was read, in another segment, before them
         self.elsewhere: list[tuple[bytes, int]] = []  # intents in other segments that have their outcome here
+        self.settles: dict[bytes, set[int]] = {}  # the same, once they were noted there
         self.ended = False  # its last frame says so
         self.how = ""  # why nothing more will be read
         self.answered = False  # its open intents were given an outcome by the recorder
         self.slotless_since: int | None = None
+        self.late = False  # found after this recorder's first look
 
     def close(self) -> None:
         self._files.close(self.fd)
@@ -79,6 +81,7 @@ class Tail:
         """Read again what an earlier recorder sealed, and compare."""
         if self.header_hash != known.header_hash:
             raise Altered(f"the header of {self.path.name} was altered")
+        self.early.update(known.settled)  # where they have their outcome is not read again
         if known.offset > self.offset:
             self.read(Attested(known.offset, known.count, known.digest))
         if (self.count, self.offset) != (known.count, known.offset):
@@ -114,18 +117,23 @@ class Tail:
         self.offset = attested.offset
         return True
 
+    def beyond(self) -> int:
+        """Bytes in the file that were not read; fewer than there were at the last look is `Altered`."""
+        size = self._files.fstat(self.fd).st_size
+        if size < self.offset:
+            raise Altered(f"{self.path.name} was cut to {size} of {self.offset} bytes")
+        return size - self.offset
+
     def read_to_end(self) -> None:
         """Read all whole frames there are beyond what a dead writer attested; what follows them is torn."""
-        size = self._files.fstat(self.fd).st_size
-        data = read_all(self._files, self.fd, size - self.offset, self.offset)
+        data = read_all(self._files, self.fd, self.beyond(), self.offset)
         taken = self._take(data)
         self.digest.update(data[:taken])
         self.offset += taken
 
     def rest(self) -> tuple[int, bytes]:
         """Length and hash of the bytes after the last frame."""
-        size = self._files.fstat(self.fd).st_size
-        data = read_all(self._files, self.fd, max(0, size - self.offset), self.offset)
+        data = read_all(self._files, self.fd, self.beyond(), self.offset)
         return len(data), sha256(data).digest() if data else b""
 
     def _take(self, data: bytes) -> int:

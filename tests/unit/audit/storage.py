@@ -132,10 +132,13 @@ class Disk(Files):
         self._step("sync_folder", path, True)
 
     def power_cut(self) -> None:
-        """Leave of every folder and file that was ever synced exactly what the last syncs covered."""
+        """Leave of every folder and file that was ever synced exactly what the last syncs covered.
+
+        A name that was replaced since leads to what it led to before.
+        """
         for folder, names in self._folders.items():
             for entry in list(os.scandir(folder)):
-                if entry.is_file() and names.get(entry.name) != entry.inode():
+                if entry.is_file() and entry.name not in names:
                     os.unlink(entry.path)
             for name, inode in names.items():
                 path = folder / name

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.audit.attest import SLOTS, Attested, AttestPage
+from interlock.audit.attest import NOT_ON_DISK, SLOTS, Attested, AttestPage
 from interlock.errors import RecordUnavailable
 
 A, B = b"a" * 16, b"b" * 16
@@ -78,11 +78,11 @@ def test_only_its_own_segment_frees_or_spoils_a_slot(tmp_path: Path) -> None:
     assert page.slots() == {A: slot}
     assert page.state(slot) == 0
     page.set_state(slot, A, 1)
-    page.condemn(slot)
+    page.condemn(slot, NOT_ON_DISK)
     page.free(slot, A)
     again = page.claim(B, 1, D1)
     assert again == slot
-    assert (page.state(slot), page.condemned(slot)) == (0, False)
+    assert (page.state(slot), page.condemned(slot)) == (0, 0)
 
 
 def test_processes_never_share_a_slot(tmp_path: Path) -> None:

@@ -491,12 +491,13 @@ def test_a_tick_that_failed_is_not_published(world: World) -> None:
     assert world.verify().ok
 
 
-def test_a_writer_without_attestation_is_not_passed_over(world: World) -> None:
+def test_a_writer_without_attestation_is_neither_passed_over_nor_sealed(world: World) -> None:
     from interlock.audit import SegmentWriter
 
+    recorder = world.recorder()
+    recorder.tick()
     writer = SegmentWriter(world.record, "w", world.recipient, clock=world.clock, files=world.disk, boot=world.boot)
     call(writer)
-    recorder = world.recorder()
     recorder.tick()
     assert not recorder.trouble
     world.clock.advance(6)
@@ -505,8 +506,10 @@ def test_a_writer_without_attestation_is_not_passed_over(world: World) -> None:
     writer.close()
     settle(recorder)
     assert not recorder.trouble
+    assert world.page.alarms == 1
     assert recorder.stop()
-    assert world.verify().ok
+    assert not [entry for entry in journal(world) if isinstance(entry, Sealed) and entry.first == 0 and entry.count > 2]
+    assert any("altered" in problem.message for problem in world.verify().problems)
 
 
 def test_the_journal_spends_the_reserve_and_it_is_taken_back(world: World) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from interlock.audit import ActRecorder, format_id
-from interlock.audit.attest import DAMAGED, UNSYNCED
+from interlock.audit.attest import DAMAGED, NOT_AS_WRITTEN, NOT_ON_DISK, UNSYNCED
 from interlock.audit.entries import Act, SegmentEnd, decode
 from interlock.audit.reader import SegmentReader, decrypt
 from interlock.audit.segment import RecordId
@@ -263,10 +263,56 @@ def test_a_failed_sync_is_never_tried_again_on_the_same_segment(world: World) ->
 def test_a_condemned_segment_is_left(world: World) -> None:
     writer = world.writer()
     record = call(writer)
-    world.attest.condemn(world.attest.slots()[record[0]])
+    world.attest.condemn(world.attest.slots()[record[0]], NOT_AS_WRITTEN)
     with pytest.raises(RecordUnavailable):
         call(writer)
     assert call(writer)[0] != record[0]
+    assert world.attest.state(world.attest.slots()[record[0]]) == DAMAGED
+
+
+def test_a_flush_between_a_failed_sync_and_the_next_ticket_confirms_nothing(world: World) -> None:
+    """The second call was flushed while the first one's sync was under way, and that sync failed."""
+    writer = world.writer()
+    first = writer.append(INTENT, intent(1), None, True)
+    writer.flush()
+    ticket = writer.sync_ticket()
+    writer.append(INTENT, intent(2), None, True)
+    writer.flush()
+    world.disk.fault = lambda name, path, done: OSError(errno.EIO, "no") if name == "fdatasync" else None
+    with pytest.raises(RecordUnavailable):
+        ticket.run()
+    world.disk.fault = None
+    writer.append(INTENT, intent(3))
+    with pytest.raises(RecordUnavailable):
+        writer.flush()  # gives the segment up
+    with pytest.raises(RecordUnavailable):
+        writer.sync_ticket().run()
+    again = writer.append(INTENT, intent(4), None, True)
+    writer.flush()
+    writer.sync_ticket().run()
+    assert again[0] != first[0]
+    writer.close()
+    assert world.disk._paths == {}  # each descriptor was closed, and once
+
+
+@pytest.mark.parametrize("flushed", [False, True], ids=["at the ticket", "at the next flush"])
+def test_what_the_recorder_could_not_sync_is_not_synced_by_its_writer(world: World, flushed: bool) -> None:
+    writer = world.writer()
+    record = writer.append(INTENT, intent(1), None, True)
+    writer.flush()
+    slot = world.attest.slots()[record[0]]
+    world.attest.condemn(slot, NOT_ON_DISK)
+    if flushed:
+        writer.append(INTENT, intent(2))
+        with pytest.raises(RecordUnavailable):
+            writer.flush()
+        assert world.attest.state(slot) == UNSYNCED
+    world.disk.steps.clear()
+    with pytest.raises(RecordUnavailable):
+        writer.sync_ticket().run()
+    assert not [path for name, path in world.disk.steps if name == "fdatasync"]
+    assert world.attest.state(slot) == UNSYNCED
+    writer.close()
 
 
 def test_a_ticket_covers_what_was_flushed_even_after_the_segment_ended(world: World) -> None:
