@@ -9,7 +9,7 @@ from typing import Any
 from interlock.clock import SECOND, Clock, SystemClock
 from interlock.control.paths import Paths
 from interlock.control.status import free_bytes
-from interlock.snapshot import Family, MetricsPage, NodePage, exposition, process_families
+from interlock.snapshot import Family, MetricsPage, NodePage, Process, exposition, process_families
 from interlock.snapshot.page import ALARMS, EPOCH, GENERATION, SEALED_NS
 
 
@@ -22,7 +22,7 @@ def read_metrics(paths: Paths, issuers: Sequence[Mapping[str, Any]], clock: Cloc
         try:
             processes = list(node.processes())
             rows = [(process, page.read_row(process.slot)) for process in processes]
-            more = [*process_families(processes), *_node(node.words, now), *_disk(paths), *_issuers(issuers)]
+            more = [*process_families(processes), *_node(node.words, processes, now), *_disk(paths), *_issuers(issuers)]
             return exposition(rows, more)
         finally:
             page.close()
@@ -30,14 +30,15 @@ def read_metrics(paths: Paths, issuers: Sequence[Mapping[str, Any]], clock: Cloc
         node.close()
 
 
-def _node(words: Sequence[int], now: int) -> Iterator[Family]:
+def _node(words: Sequence[int], processes: Sequence[Process], now: int) -> Iterator[Family]:
     yield Family("snapshot_generation", "gauge", "Number of the current snapshot.", [({}, words[GENERATION])])
     yield Family("epoch_bytes", "gauge", "Length of the change log, which is the epoch.", [({}, words[EPOCH])])
     alarms = "Alarms of the recorder: a segment is not what its writer wrote."
     yield Family("record_alarms_total", "counter", alarms, [({}, words[ALARMS])])
-    if words[SEALED_NS]:
-        age = max(0.0, round((now - words[SEALED_NS]) / SECOND, 3))
-        yield Family("record_unsealed_seconds", "gauge", "Time since everything was last sealed.", [({}, age)])
+    started = min((one.started_ns for one in processes if one.kind == "supervisor"), default=now)
+    age = max(0.0, round((now - (words[SEALED_NS] or started)) / SECOND, 3))
+    said = "Time since everything was last sealed, or since the node started."
+    yield Family("record_unsealed_seconds", "gauge", said, [({}, age)])
 
 
 def _disk(paths: Paths) -> Iterator[Family]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from interlock.clock import SECOND, ManualClock
 from interlock.control.admin import is_own_host, public_jwks
+from interlock.control.metrics import read_metrics
 from interlock.control.paths import Paths
 from interlock.control.status import NODE_FILE, NodeFile, read_status, rfc3339
+from interlock.errors import SnapshotError
 from interlock.keys import Keyring
-from interlock.snapshot import NodePage
+from interlock.model.reason import CODES
+from interlock.snapshot import Counter, MetricsPage, NodePage
 from interlock.snapshot.page import (
     ALARMS,
     CONTROL,
@@ -27,6 +32,11 @@ from interlock.snapshot.page import (
     SUPERVISOR_SLOT,
     WORKER,
 )
+from tests.unit.snapshot.prometheus import parse, value
+
+OPERATIONS = (Path(__file__).resolve().parents[3] / "docs/operations.md").read_text()
+WATCH = OPERATIONS.partition("## Watch")[2].partition("\n## ")[0]
+ISSUERS = [{"issuer": "https://a", "age_seconds": 7.5}, {"issuer": "https://never", "age_seconds": None}]
 
 
 @pytest.fixture
@@ -124,3 +134,67 @@ def test_a_web_page_cannot_read_the_admin_listener_by_another_name(host: str, ow
 def test_only_the_public_half_is_shown(keyring: Keyring) -> None:
     (key,) = public_jwks(keyring.assertion_key)["keys"]
     assert set(key) == {"kty", "crv", "x", "kid", "alg", "use"}
+
+
+@pytest.fixture
+def metrics(paths: Paths, running: NodePage, clock: ManualClock) -> str:
+    """What `/metrics` says of a node whose processes counted a little."""
+    paths.record.mkdir()
+    page = MetricsPage.create(paths.metrics, running.slots)
+    page.row(FIRST_WORKER_SLOT)[Counter.CALLS] = 5
+    page.row(RECORDER_SLOT)[Counter.RECORD_SEALED] = 12
+    page.row(CONTROL_SLOT)[Counter.SNAPSHOTS_BUILT] = 3
+    running.words[ALARMS] = 2
+    running.words[GENERATION] = 4
+    clock.advance(6)
+    return read_metrics(paths, ISSUERS, clock)
+
+
+def test_metrics_of_all_processes_and_of_the_node(metrics: str) -> None:
+    types, samples = parse(metrics)
+    assert value(samples, "interlock_calls_total", process="worker-0") == 5
+    assert value(samples, "interlock_record_sealed_frames_total", process="recorder") == 12
+    assert value(samples, "interlock_snapshots_built_total", process="control") == 3
+    assert value(samples, "interlock_process_up") == 4
+    assert value(samples, "interlock_record_alarms_total") == 2
+    assert value(samples, "interlock_snapshot_generation") == 4
+    assert value(samples, "interlock_record_unsealed_seconds") == 6
+    assert value(samples, "interlock_record_free_bytes") > 0
+    assert value(samples, "interlock_issuer_keys_age_seconds", issuer="https://a") == 7.5
+    assert value(samples, "interlock_issuer_keys_age_seconds", issuer="https://never") == float("inf")
+    assert types["interlock_record_alarms_total"] == "counter"
+
+
+def test_a_record_that_was_never_sealed_has_an_age(
+    paths: Paths, running: NodePage, metrics: str, clock: ManualClock
+) -> None:
+    running.words[SEALED_NS] = 0
+    clock.advance(40)
+    _, samples = parse(read_metrics(paths, [], clock))
+    assert value(samples, "interlock_record_unsealed_seconds") == 46
+
+
+def test_without_a_node_there_are_no_metrics(paths: Paths, tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError):
+        read_metrics(Paths(tmp_path / "nothing"), [])
+
+
+def test_what_operations_md_watches_is_exposed_and_nothing_exposed_is_left_out(metrics: str) -> None:
+    types, _ = parse(metrics)
+    assert set(re.findall(r"interlock_[a-z_]+", OPERATIONS)) == set(types)
+    codes = {code.value for code in CODES}
+    told = set(re.findall(r"`([a-z]+-[a-z-]+)`", WATCH)) - {"worker-0"}
+    assert len(told) >= 6
+    assert told <= codes
+
+
+def test_what_operations_md_reads_in_status_is_there(paths: Paths, running: NodePage, clock: ManualClock) -> None:
+    names = re.findall(r"`\.([a-z_.]+)`", WATCH)
+    assert len(names) >= 8
+    status = {**read_status(paths.run, clock), "issuers": ISSUERS}
+    for name in names:
+        found: object = status
+        for part in name.split("."):
+            assert isinstance(found, dict)
+            assert part in found, name
+            found = found[part]
