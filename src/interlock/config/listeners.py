@@ -121,5 +121,3 @@ class Connections(Section):
     """The largest request header, request line included."""
     head_count: Annotated[int, Field(ge=4, le=10_000)] = 100
     """The most header fields."""
-    pipeline: Annotated[int, Field(ge=1, le=1_000)] = 16
-    """Requests a connection may send ahead of their answers."""

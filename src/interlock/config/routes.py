@@ -25,6 +25,7 @@ from interlock.config.fields import (
 )
 from interlock.config.listeners import Mode
 from interlock.config.services import Method
+from interlock.model import LONGEST_CONDITION
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # RFC 9110, 5.6.2
 
@@ -36,7 +37,7 @@ class Allow(Section):
     """A permission that one of the caller's roles grants."""
     scope: Annotated[str, Field(min_length=1, pattern=r"^[!#-\[\]-~]+$")] = ""
     """A scope (RFC 6749, 3.3) of the caller's token."""
-    when: Annotated[str, Field(min_length=1, max_length=4096)] = ""
+    when: Annotated[str, Field(min_length=1, max_length=LONGEST_CONDITION)] = ""
     """A condition in CEL over `request`, `principal`, `roles` and `claims`."""
     role: Role = ""
     """A role the caller must have."""

@@ -55,7 +55,6 @@ listeners:
 #  idle_timeout: 75s
 #  head_size: 32KiB
 #  head_count: 100
-#  pipeline: 16
 
 # What holds where a service or route does not say otherwise (these are the defaults).
 #defaults:

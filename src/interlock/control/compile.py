@@ -206,7 +206,6 @@ def _connections(config: Config) -> ConnectionSpec:
         idle_timeout_ns=given.idle_timeout,
         head_size=given.head_size,
         head_count=given.head_count,
-        pipeline=given.pipeline,
     )
 
 

@@ -26,6 +26,10 @@ INTERVAL = 30 * SECOND  # at most one fetch per issuer in this time, however oft
 LONGEST_BACK_OFF = 300 * SECOND
 TIMEOUT = 10.0  # seconds, for the whole fetch
 REDIRECTS = 3
+HEADERS = {  # nothing compressed: a few KiB could become gigabytes before they are counted
+    "accept": "application/json",
+    "accept-encoding": "identity",
+}
 WELL_KNOWN = "/.well-known/openid-configuration"
 
 
@@ -135,7 +139,7 @@ class JwksSource:
 
 async def _get(client: httpx.AsyncClient, url: str) -> str:
     for _ in range(REDIRECTS + 1):
-        async with client.stream("GET", url, headers={"accept": "application/json"}) as answer:
+        async with client.stream("GET", url, headers=HEADERS) as answer:
             if answer.is_redirect:
                 target = str(answer.url.join(answer.headers["location"]))
                 if not _acceptable(target) or _lesser(url, target):
@@ -144,6 +148,8 @@ async def _get(client: httpx.AsyncClient, url: str) -> str:
                 continue
             if answer.status_code != 200:
                 raise JwksUnavailable(f"{url} answered {answer.status_code}")
+            if answer.headers.get("content-encoding", "identity").strip().lower() != "identity":
+                raise JwksUnavailable(f"{url} answered with a content coding that was not asked for")
             data = bytearray()
             async for piece in answer.aiter_bytes():
                 data += piece

@@ -23,7 +23,6 @@ class Reason(StrEnum):
         return member
 
     # 1. admit
-    MALFORMED = "malformed-request", 400, "The request is malformed"
     MALFORMED_HEAD = "malformed-head", 400, "The request is malformed"
     MALFORMED_BODY = "malformed-body", 400, "The request is malformed"
     AMBIGUOUS_FRAMING = "ambiguous-framing", 400, "The request is malformed"
@@ -45,7 +44,6 @@ class Reason(StrEnum):
     MISDIRECTED = "misdirected", 421, "The request was sent to the wrong listener"
     NO_ROUTE = "no-route", 404, "There is nothing here"
     METHOD_NOT_ALLOWED = "method-not-allowed", 405, "The method is not allowed here"
-    DRAINING = "draining", 503, "The service is stopping"
     # 2. authenticate
     CREDENTIAL_MISSING = "credential-missing", 401, "A credential is needed"
     CREDENTIAL_DUPLICATE = "credential-duplicate", 401, "The credential is not accepted"

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from interlock.clock import SECOND
 from interlock.errors import InterlockError
-from interlock.model import ANONYMOUS, Identity, Reason, Refusal
+from interlock.model import ANONYMOUS, LONGEST_CONDITION, Identity, Reason, Refusal
 from interlock.policy.facts import CallFacts
 
 if TYPE_CHECKING:
     from cel import Program
 
-LONGEST = 2048  # characters
 DEEPEST = 24  # brackets within brackets
 REQUEST = frozenset({"method", "path", "host", "source", "params", "hour", "weekday"})
 
@@ -105,8 +104,8 @@ def compile_condition(text: str) -> Condition:
 
 
 def _compile(text: str) -> Program:
-    if len(text) > LONGEST:
-        raise ConditionInvalid(f"longer than {LONGEST} characters")
+    if len(text) > LONGEST_CONDITION:
+        raise ConditionInvalid(f"longer than {LONGEST_CONDITION} characters")
     plain = _plain(text)
     _check_shape(plain)
     import cel  # a quarter of a second, and most routes have no condition

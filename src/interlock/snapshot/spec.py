@@ -143,7 +143,6 @@ class ConnectionSpec(msgspec.Struct, frozen=True):
     idle_timeout_ns: int = 75_000_000_000
     head_size: int = 32 * 1024
     head_count: int = 100
-    pipeline: int = 16
 
 
 class NodeSpec(msgspec.Struct, frozen=True):

@@ -33,6 +33,8 @@ def test_the_same_file_changes_nothing(folder: Path) -> None:
         ("reader: [a:read]", "reader: [a:read, b]", "~ roles.reader: a:read -> [a:read, b]"),
         ("9000]", "9000], timeout: 1s", "~ services.up: timeout: none -> 1s"),
         ("version: 1", "version: 1\ndefaults: {timeout: 1s}", "~ defaults: timeout: 30s -> 1s"),
+        ("version: 1", "version: 1\nconnections: {handshakes: 7}",
+         "~ connections: handshakes: 256 -> 7 (needs a restart)"),
         ("version: 1", "version: 1\nworkers: 3", "~ workers: 0 -> 3 (needs a restart)"),
         ("version: 1", "version: 1\nadmin: 127.0.0.1:1", "~ admin: 127.0.0.1:0 -> 127.0.0.1:1 (needs a restart)"),
         ("version: 1", "version: 1\nkeys: {kek: '${env:K}'}", "~ keys: kek: none -> ${env:K} (needs a restart)"),

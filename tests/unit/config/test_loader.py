@@ -9,6 +9,8 @@ from interlock.clock import SECOND
 from interlock.config import Config, Pattern, load
 from interlock.config.document import read_document
 from interlock.errors import ConfigError
+from interlock.model import LONGEST_CONDITION
+from interlock.policy import ConditionInvalid, check_condition
 from tests.unit.config.files import FILES, LARGE, SMALL, faults, read, with_routes
 
 
@@ -237,3 +239,17 @@ def test_ten_thousand_routes(folder: Path) -> None:
     assert isinstance(config, Config)
     assert config.routes[9_999].match[0].texts() == ["r9999", "{id}"]
     assert config.problem(("routes", 9_999), "").line == 10_006
+
+
+def test_a_condition_is_as_long_as_can_be_compiled_and_no_longer(tmp_path: Path) -> None:
+    """One number for the file's schema and for the compiler."""
+    for length, fits in ((LONGEST_CONDITION, True), (LONGEST_CONDITION + 1, False)):
+        when = "true" + " " * (length - 4)
+        text = SMALL.replace("allow: a:read", f"allow: {{permission: a:read, when: '{when}'}}")
+        found = [fault for fault in faults(text, tmp_path) if "when" in fault.where]
+        assert (found == []) is fits
+        if fits:
+            check_condition(when)
+        else:
+            with pytest.raises(ConditionInvalid):
+                check_condition(when)

@@ -74,6 +74,7 @@ def test_a_reload_tells_what_it_changed(builder: SnapshotBuilder, file: Path, ac
         (("roles:", "rolls:"), ConfigError, "roles"),
         (("127.0.0.1:8080", "127.0.0.1:8081"), NodeError, "restart"),
         (("version: 1", "version: 1\nworkers: 7"), NodeError, "workers"),
+        (("version: 1", "version: 1\nconnections: {per_worker: 7}"), NodeError, "connections"),
         (("services:", "trust: {t: {ca: nothing.pem, principal: san-uri}}\nservices:"), ConfigError, "nothing.pem"),
     ],
 )

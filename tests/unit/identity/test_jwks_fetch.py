@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ Answer = Callable[[httpx.Request], httpx.Response]
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """URL -> what it answers; `asked` holds what was asked for."""
-    answers: dict[str, Any] = {"asked": []}
+    answers: dict[str, Any] = {"asked": [], "accepted": []}
 
     def handle(request: httpx.Request) -> httpx.Response:
         answers["asked"].append(str(request.url))
+        answers["accepted"].append(request.headers["accept-encoding"])
         answer = answers.get(str(request.url), 404)
         if isinstance(answer, Exception):
             raise answer
@@ -136,6 +137,21 @@ def test_a_discovery_document_that_cannot_be_trusted(web: dict[str, Any], docume
 def test_answers_without_usable_keys(web: dict[str, Any], answer: Any) -> None:
     web[KEYS] = answer
     assert failure(source(url=KEYS))
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "gzip, identity"])
+def test_nothing_compressed_is_asked_for_or_taken(web: dict[str, Any], coding: str) -> None:
+    """A few KiB that unpack to gigabytes would be unpacked before they are counted."""
+    bomb = b"this is never unpacked"
+
+    class Watched(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            raise AssertionError("read")
+            yield bomb
+
+    web[KEYS] = lambda: httpx.Response(200, headers={"content-encoding": coding}, stream=Watched())
+    assert "content coding" in failure(source(url=KEYS))
+    assert web["accepted"] == ["identity"]
 
 
 def test_redirects_are_followed_where_nothing_is_lost(web: dict[str, Any]) -> None:
