@@ -59,6 +59,7 @@ class Chain:
         self.ledgers: dict[bytes, Ledger] = {}
         self.running = START
         self.stopped = False
+        self.found = False  # at least one file of a journal is there
         self._record = record
         self._report = report
         self._files = files
@@ -75,8 +76,9 @@ class Chain:
         if head is not None:
             wanted.add((head.journal, head.offset, head.running))
         found = numbers(self._files, self._record) if self._record.is_dir() else []
-        if found and head is None and not self._report.problems:
-            self._report.problem("head", "is missing")
+        self.found = bool(found)
+        headless = self.found and head is None and not self._report.problems
+        entries = 0
         self._find_files(found)
         kept = known_head is None or known_head == START.hex()
         state = State()
@@ -89,6 +91,7 @@ class Chain:
                         self._check_begin(name, entry, state, number)
                     state.apply(entry)
                     self._note(entry)
+                    entries += 1
                     self.running = scan.running
                     wanted.discard((number, scan.offset, self.running.hex()))
                     kept = kept or self.running.hex() == known_head
@@ -99,6 +102,8 @@ class Chain:
             else:
                 self._check_end(scan, name, at)
         self.stopped = state.stopped
+        if headless and (entries > 1 or len(found) > 1):  # a journal has its head before its second entry
+            self._report.problem("head", "is missing")
         for journal, offset, _ in wanted:
             self._report.problem(f"journal-{journal:05d}", "was shortened or rewritten: `head` remembers more", offset)
         if not kept:

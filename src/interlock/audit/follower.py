@@ -159,7 +159,7 @@ class Follower:
                 length, digest = tail.rest()
                 if tail.how != jn.CLEAN or not length:
                     return length, digest
-                raise Altered(f"{tail.path.name} goes on after its end")
+                self.alter(tail, Altered(f"{tail.path.name} goes on after its end"))
             except Altered as altered:
                 self.alter(tail, altered)
             except OSError as error:

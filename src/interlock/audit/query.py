@@ -52,8 +52,9 @@ def query(
     """One row per call (`kind="calls"`) or act (`kind="acts"`), in the order in which they ended.
 
     `since` and `until` are wall nanoseconds of the intent; `principal` may hold `*`; `decision` is `allow`
-    or `deny`. With `limit`, the last so many rows. A call still under way, or whose outcome is not known,
-    comes with `outcome` saying so and without a status.
+    or `deny`. With `limit`, the newest so many rows, in the order in which they began: a call under way for
+    long does not stand in for a newer one. A call still under way, or whose outcome is not known, comes with
+    `outcome` saying so and without a status.
     """
 
     def wanted(row: Row, time_ns: int) -> bool:
@@ -68,10 +69,12 @@ def query(
 
     rows = _acts if kind == "acts" else _calls
     frames = _frames(record, open_key, since, until, on_problem)
-    found = (row for row, time_ns in rows(frames) if wanted(row, time_ns))
+    found = ((time_ns, row) for row, time_ns in rows(frames) if wanted(row, time_ns))
     if limit is None:
-        return found
-    return iter(deque(found, maxlen=max(0, limit)))
+        return (row for _, row in found)
+    numbered = ((time_ns, number, row) for number, (time_ns, row) in enumerate(found))
+    newest = heapq.nlargest(max(0, limit), numbered, key=lambda item: item[:2])
+    return (row for _, _, row in reversed(newest))
 
 
 def _named(text: str, pattern: str) -> bool:
@@ -91,7 +94,7 @@ def _frames(
         try:
             with SegmentReader(path) as reader:
                 opened = reader.header.opened_ns
-        except RecordError as error:
+        except (OSError, RecordError) as error:
             _tell(on_problem, RecordError(f"{path.name}: {error}"))
             continue
         if since is None or opened + _LONGEST >= since:

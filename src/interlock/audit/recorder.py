@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from interlock.audit import journal as jn
 from interlock.audit.attest import AttestPage
 from interlock.audit.files import Files, boot_id
 from interlock.audit.follower import Follower
@@ -26,7 +25,6 @@ from interlock.audit.journal import Closed, Sealed
 from interlock.audit.journal_writer import FILE_SIZE, JournalWriter
 from interlock.audit.reserve import RESERVE_SIZE, Reserve
 from interlock.audit.segment import Recipient
-from interlock.audit.tail import Altered, Tail
 from interlock.audit.voice import Page, Voice
 from interlock.audit.writer import SegmentWriter
 from interlock.clock import SECOND, Clock, SystemClock

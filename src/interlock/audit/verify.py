@@ -6,7 +6,9 @@
  4. A closed segment ends where the journal says, and as it says.
  5. Every intent in a closed segment has an outcome somewhere.
  6. What is not sealed yet is whole frames, and what living writers attest is what their files hold.
- 7. Alarms of the recorder, and possible gaps, are shown until someone acknowledged them.
+ 7. Alarms of the recorder, and possible gaps, are shown until someone acknowledged them; only what is sealed
+    acknowledges anything.
+ 8. Where there is no journal at all, every record is attested by the running node: it has just started.
 
 Without a head kept elsewhere this proves nothing against someone who can rewrite all files together.
 """
@@ -22,7 +24,7 @@ from interlock.audit import journal as jn
 from interlock.audit.attest import AttestPage
 from interlock.audit.chain import Chain, Ledger
 from interlock.audit.files import Files
-from interlock.audit.journal import tail_hash
+from interlock.audit.journal import numbers, tail_hash
 from interlock.audit.reader import Frame, SegmentReader, segment_files
 from interlock.audit.report import Report
 from interlock.audit.segment import RecordId, format_id
@@ -69,6 +71,8 @@ class _Verification:
         self._notable: dict[RecordId, int] = {}
         self._acknowledged: set[RecordId] = set()
         self._unsealed = 0
+        self._unknown: set[str] = set()  # segments with records that the journal does not name
+        self._attested: set[str] = set()  # file names' endings
         self._done = 0
         self._total = 0
 
@@ -76,7 +80,7 @@ class _Verification:
         report = self._report
         self._chain.read(known_head)
         present = {path.name: path for path in segment_files(self._record, self._files)}
-        self._total = sum(path.stat().st_size for path in present.values())
+        self._total = sum(self._size(path) for path in present.values())
         for ledger in self._chain.ledgers.values():
             path = present.pop(ledger.file, None)
             if path is None:
@@ -88,12 +92,29 @@ class _Verification:
         self._check_outcomes()
         if self._attest is not None and self._attest.exists():
             self._check_attested(self._attest)
+        if not self._chain.found:
+            self._miss_journal()
         self._show_notable()
         if self._unsealed:
             report.notices.append(f"{self._unsealed} records are not sealed yet")
         if report.head and self._chain.ledgers:
             report.notices.append("keep the head elsewhere: it proves nothing against who can rewrite all files")
         return report
+
+    def _size(self, path: Path) -> int:
+        try:
+            return self._files.stat(path).st_size
+        except OSError:
+            return 0  # it is told where it is read
+
+    def _miss_journal(self) -> None:
+        """A node that has just started has none yet, and attests all that there is."""
+        unattested = [name for name in self._unknown if name[-12:-4] not in self._attested]
+        if unattested and numbers(self._files, self._record):
+            self._report.notices.append("the journal was begun while this was read: verify again")
+        elif unattested:
+            what = f"the journal is missing: {len(unattested)} segments hold records that nobody vouches for"
+            self._report.problem("journal", what)
 
     def _guarded(self, path: Path, ledger: Ledger | None) -> None:
         self._report.segments += 1
@@ -121,7 +142,7 @@ class _Verification:
         for frame in islice(reader.frames(), sealed if confirmed else None):
             if frame.sequence < sealed:
                 digest.update(sha256(LEAF_PREFIX + frame.data).digest())
-            self._frame(frame, waiting, header.id)
+            self._frame(frame, waiting, header.id, frame.sequence < sealed)
             last = frame.event
             if not frame.sequence % _REPORT_EVERY:
                 self._tell(reader.offset)
@@ -138,13 +159,15 @@ class _Verification:
                 report.problem(name, reader.problem, reader.offset, reader.count)
             elif reader.rest:
                 report.notices.append(f"{name}: {reader.rest} bytes of an unfinished record at its end")
+        if ledger is None and reader.count:
+            self._unknown.add(name)
         report.sealed += min(sealed, reader.count)
         if waiting:
             self._open[header.id] = waiting
         self._done += reader.offset
         self._tell(0)
 
-    def _frame(self, frame: Frame, waiting: set[int], segment: bytes) -> None:
+    def _frame(self, frame: Frame, waiting: set[int], segment: bytes, sealed: bool) -> None:
         event = frame.event
         if event != _END:
             self._report.records += 1
@@ -157,7 +180,7 @@ class _Verification:
                 self._elsewhere.append(frame.refers)
         elif event in _NOTABLE:
             self._notable[(segment, frame.sequence)] = event
-        elif event == _ACKNOWLEDGED and frame.refers is not None:
+        elif event == _ACKNOWLEDGED and frame.refers is not None and sealed:
             self._acknowledged.add(frame.refers)
 
     def _closed(self, reader: SegmentReader, ledger: Ledger, closed: jn.Closed, last: int) -> None:
@@ -221,16 +244,36 @@ class _Verification:
         try:
             slots = page.slots()  # before the files: a segment has its file before its place
             names = {path.name[-12:-4]: path for path in segment_files(self._record, self._files)}
+            self._attested = {segment.hex()[:8] for segment in slots}
             for segment, slot in slots.items():
                 attested = page.read(slot)
                 file = names.get(segment.hex()[:8])
                 if file is None:
                     if attested.frames and page.slots().get(segment) == slot:
                         self._report.problem(segment.hex(), "a segment in use is missing")
-                elif (wrong := _differs(file, attested.offset, attested.digest)) and page.slots().get(segment) == slot:
+                elif (wrong := self._differs(file, attested.offset, attested.digest)) and page.slots().get(
+                    segment
+                ) == slot:
                     self._report.problem(file.name, wrong, attested.offset)
         finally:
             page.close()
+
+    def _differs(self, path: Path, size: int, digest: bytes) -> str:
+        """Why the first `size` bytes of the file are not those attested; empty if they are."""
+        found, at = sha256(), 0
+        try:
+            fd = self._files.open(path)
+            try:
+                while at < size and (data := self._files.read(fd, min(size - at, 1 << 22), at)):
+                    found.update(data)
+                    at += len(data)
+            finally:
+                self._files.close(fd)
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        if at < size:
+            return "is shorter than its writer attests"
+        return "" if found.digest() == digest else "is not what its writer attests"
 
     def _show_notable(self) -> None:
         for record, event in sorted(self._notable.items()):
@@ -246,15 +289,3 @@ class _Verification:
     def _tell(self, offset: int) -> None:
         if self._progress is not None:
             self._progress(min(self._done + offset, self._total), self._total)
-
-
-def _differs(path: Path, size: int, digest: bytes) -> str:
-    """Why the first `size` bytes of the file are not those attested; empty if they are."""
-    found, left = sha256(), size
-    with path.open("rb") as file:
-        while left > 0 and (data := file.read(min(left, 1 << 22))):
-            found.update(data)
-            left -= len(data)
-    if left:
-        return "is shorter than its writer attests"
-    return "" if found.digest() == digest else "is not what its writer attests"

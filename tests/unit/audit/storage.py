@@ -10,7 +10,7 @@ from pathlib import Path
 from interlock.audit import AttestPage, Recorder, Report, SegmentWriter, verify
 from interlock.audit.entries import Intent, Outcome, Refused, encode
 from interlock.audit.files import Files
-from interlock.audit.segment import RecordId
+from interlock.audit.segment import RecordId, Segment
 from interlock.clock import ManualClock
 from interlock.model import Event
 
@@ -245,6 +245,18 @@ def die(writer: SegmentWriter) -> None:
     writer._file = None
     writer._held = []
     writer._dirty = []
+
+
+def forge(world: World, boot: str, refers: RecordId) -> Path:
+    """Put a segment among the others whose clear part says that someone acknowledged `refers`."""
+    now = world.clock.wall()
+    segment = Segment.create("control", world.recipient, now, boot_id=boot)
+    code = Event.RECORD_GAP_ACKNOWLEDGED.code
+    frame = bytearray(segment.frame(code, b"garbage", now, refers[1], refers[0])[1])
+    frame[-10:] = bytes(10)
+    path = world.record / "segments" / segment.file_name
+    path.write_bytes(segment.head + frame)
+    return path
 
 
 def settle(recorder: Recorder, rounds: int = 12) -> None:

@@ -157,6 +157,18 @@ def test_filters(world: World) -> None:
     assert rows(world, limit=0) == []
 
 
+def test_calls_under_way_do_not_crowd_out_the_newest(world: World) -> None:
+    writer = world.writer()
+    for number in range(3):
+        writer.append(INTENT, intent(number))
+    writer.flush()
+    for number in range(3, 6):
+        world.clock.advance(1)
+        call(writer, number)
+    assert [row["resource"] for row in rows(world, limit=2)] == ["/a/4", "/a/5"]
+    assert [row["resource"] for row in rows(world, limit=4)] == ["/a/2", "/a/3", "/a/4", "/a/5"]
+
+
 def test_old_segments_are_not_even_opened(world: World) -> None:
     writer = world.writer()
     call(writer)

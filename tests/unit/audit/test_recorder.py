@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from interlock.audit.attest import SLOTS
 from interlock.audit.entries import Act, Outcome, decode
 from interlock.audit.journal import Closed, Opened, Scan, Sealed
 from interlock.audit.reader import decrypt
@@ -22,6 +23,7 @@ from tests.unit.audit.storage import (
     call,
     die,
     fail_nth,
+    forge,
     intent,
     open_plain,
     outcome,
@@ -387,6 +389,281 @@ def test_a_copy_of_a_segment_is_an_alarm(world: World) -> None:
     settle(recorder)
     assert world.page.alarms == 1
     assert not world.verify().ok
+
+
+# -- one file's trouble is its own
+
+
+def test_an_outcome_in_a_closed_segment_is_remembered_by_the_next_recorder(world: World) -> None:
+    """The segment with the outcome is not read again, and the one with the intent waits for another call."""
+    writer, recorder = world.writer(size_limit=1), world.recorder(journal_size=600)
+    done = writer.append(INTENT, intent(1))
+    long = writer.append(INTENT, intent(2))
+    writer.flush()
+    writer.append(OUTCOME, outcome(), done)
+    writer.flush()
+    settle(recorder)
+    for number in range(3):  # more journal files: it is carried over
+        call(writer, number)
+        settle(recorder)
+    assert closes(world)
+    for _ in range(2):
+        die(recorder.own)
+        recorder.close()
+        recorder = world.recorder()
+        settle(recorder)
+    die(writer)
+    settle(recorder)
+    assert recorder.stop()
+    found = outcomes(world)
+    assert [entry.reason for entry in found[done]] == [""]
+    assert [entry.reason for entry in found[long]] == ["unknown"]
+    assert world.verify().ok
+
+
+def test_a_condemned_segment_stays_so_for_the_next_recorder(world: World) -> None:
+    writer, recorder = world.writer(), world.recorder()
+    first = call(writer)
+    recorder.tick()
+    call(writer)
+    world.disk.fault = lambda name, path, done: (
+        OSError(errno.EIO, "no") if (name, path.suffix) == ("fdatasync", ".seg") else None
+    )
+    recorder.tick()
+    world.disk.fault = None
+    die(recorder.own)
+    recorder.close()
+    recorder = world.recorder()
+    settle(recorder)
+    with pytest.raises(RecordUnavailable):
+        call(writer)
+    assert call(writer)[0] != first[0]
+    writer.close()
+    settle(recorder)
+    assert recorder.stop()
+    assert "unsynced" in closes(world)
+    assert sum(entry.count for entry in journal(world) if isinstance(entry, Sealed) and entry.segment == first[0]) == 2
+    synced = [path for name, path in world.disk.steps if name == "fdatasync" and first[0].hex()[:8] in path.name]
+    assert len(synced) == 3  # at its birth, sealed once, failed once; never again
+    assert world.verify().ok
+
+
+def test_long_calls_hold_no_places(world: World) -> None:
+    """A segment that has ended and is sealed needs none, however long its calls go on."""
+    writer, recorder = world.writer(size_limit=1), world.recorder()
+    begun = []
+    for number in range(SLOTS + 10):
+        begun.append(writer.append(INTENT, intent(number)))
+        writer.flush()
+        if number % 50 == 0:
+            recorder.tick()
+    recorder.tick()
+    assert len(world.attest.slots()) < 5
+    die(recorder.own)
+    recorder.close()
+    recorder = world.recorder()
+    settle(recorder)
+    world.clock.advance(6)
+    recorder.tick()
+    assert not recorder.trouble
+    for record in begun:
+        writer.append(OUTCOME, outcome(), record)
+    writer.flush()
+    writer.close()
+    assert recorder.stop()
+    assert world.page.alarms == 0
+    assert all([entry.reason for entry in outcomes(world)[record]] == [""] for record in begun)
+    assert world.verify().ok
+
+
+@pytest.mark.parametrize("boot", ["this", "earlier"])
+def test_a_forged_segment_is_an_alarm_and_not_sealed(world: World, boot: str) -> None:
+    recorder = world.recorder()
+    recorder.tick()
+    path = forge(world, world.boot if boot == "this" else "earlier", (b"s" * 16, 0))
+    settle(recorder)
+    assert world.page.alarms == 1
+    assert recorder.stop()
+    segment = next(entry.segment for entry in journal(world) if isinstance(entry, Opened) and entry.file == path.name)
+    assert not [entry for entry in journal(world) if isinstance(entry, Sealed) and entry.segment == segment]
+    assert not world.verify().ok
+
+
+def test_segments_of_an_earlier_boot_are_sealed(world: World) -> None:
+    writer, recorder = world.writer(), world.recorder()
+    recorder.tick()
+    call(writer)
+    die(writer)
+    recorder.close()
+    call(world.writer("other"))
+    recorder = world.recorder()
+    recorder.tick()
+    recorder.close()
+    die(recorder.own)
+    close_all(world)
+    world.reboot()
+    recorder = world.recorder()
+    settle(recorder)
+    assert recorder.stop()
+    assert world.page.alarms == 0
+    assert world.verify().ok
+
+
+def test_segments_whose_close_waits_for_the_disk_are_no_alarm(world: World) -> None:
+    writer, recorder = world.writer(), world.recorder()
+    call(writer)
+    recorder.tick()
+    writer.close()
+    world.disk.fault = lambda name, path, done: (
+        OSError(errno.ENOSPC, "no") if path.name.startswith(("journal", ".journal")) else None
+    )
+    for _ in range(4):
+        recorder.tick()
+        assert recorder.trouble
+        world.clock.advance(4)
+    world.disk.fault = None
+    settle(recorder)
+    assert recorder.stop()
+    assert world.page.alarms == 0
+    assert world.verify().ok
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["followed", "taken up again"])
+def test_a_segment_that_cannot_be_read_is_left_and_the_others_are_sealed(
+    world: World, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    writers, recorder = [world.writer("worker-3"), world.writer("worker-4")], world.recorder()
+    records = [call(writer) for writer in writers]
+    recorder.tick()
+    for writer in writers:
+        call(writer)
+    read = world.disk.read
+
+    def fail(fd: int, size: int, offset: int) -> bytes:
+        if records[0][0].hex()[:8] in world.disk._paths[fd].name and offset > 0 and size < 50_000:  # not the header
+            raise OSError(errno.EIO, "no")
+        return read(fd, size, offset)
+
+    monkeypatch.setattr(world.disk, "read", fail)
+    if again:
+        die(recorder.own)
+        recorder.close()
+        recorder = world.recorder()
+    settle(recorder)
+    assert not recorder.trouble
+    sealed = {entry.segment: entry.first + entry.count for entry in journal(world) if isinstance(entry, Sealed)}
+    assert (sealed[records[0][0]], sealed[records[1][0]]) == (2, 4)
+    assert len([act for act in acts(world, Event.RECORD_DAMAGED) if "cannot be read" in str(act["why"])]) == 1
+    with pytest.raises(RecordUnavailable):
+        call(writers[0])
+    call(writers[0])
+    for writer in writers:
+        writer.close()
+    assert recorder.stop()
+    monkeypatch.undo()
+    assert world.verify().ok
+
+
+def test_what_is_no_file_is_an_alarm_each_and_stops_nothing(world: World) -> None:
+    writer = world.writer()
+    call(writer)
+    folder = world.record / "segments"
+    (folder / "20231114T221320Z-worker-1-00112233.seg").mkdir()
+    os.mkfifo(folder / "20231114T221320Z-worker-1-00112234.seg")
+    (folder / "20231114T221320Z-worker-1-00112235.seg").symlink_to(world.segments()[-1])
+    (folder / ".x.seg.new").mkdir()
+    (world.record / "journal-00099").mkdir()
+    recorder = world.recorder()
+    settle(recorder)
+    settle(recorder)
+    assert not recorder.trouble
+    assert world.page.alarms == 4
+    writer.close()
+    assert recorder.stop()
+    assert "clean" in closes_of(world, "worker-3")
+
+
+def closes_of(world: World, writer: str) -> list[str]:
+    opened = {entry.segment for entry in entries(world) if isinstance(entry, Opened) and entry.writer == writer}
+    return [entry.how for entry in entries(world) if isinstance(entry, Closed) and entry.segment in opened]
+
+
+def entries(world: World) -> list[object]:
+    return [entry for path in world.journals() if path.is_file() for entry in Scan(world.disk, path)]
+
+
+def test_sealed_bytes_cut_from_a_dead_writers_file_are_an_alarm(world: World) -> None:
+    writer, recorder = world.writer(), world.recorder()
+    writer.append(INTENT, intent())
+    writer.flush()
+    recorder.tick()
+    die(writer)
+    path = world.segments()[0]
+    os.truncate(path, path.stat().st_size - 50)
+    settle(recorder)
+    assert not recorder.trouble
+    assert world.page.alarms == 1
+    assert recorder.stop()
+    assert not world.verify().ok
+
+
+def test_an_altered_file_does_not_make_its_writer_dead(world: World) -> None:
+    """Its writer holds that very file; calls of its earlier segments go on."""
+    writer, recorder = world.writer(size_limit=1), world.recorder()
+    record = writer.append(INTENT, intent())
+    writer.flush()
+    call(writer, 1)
+    settle(recorder)
+    (held,) = [path for path in world.segments() if world.disk.is_held(fd_of(path))]
+    data = held.read_bytes()
+    os.unlink(held)
+    held.write_bytes(data)
+    settle(recorder)
+    assert world.page.alarms == 1
+    assert record not in outcomes(world)
+
+
+def fd_of(path: Path) -> int:
+    return os.open(path, os.O_RDONLY)
+
+
+def test_unknown_is_said_once_also_over_a_power_loss(world: World) -> None:
+    """What the dead recorder had answered is read before anyone is answered for."""
+    writer, recorder = world.writer(), world.recorder()
+    record = writer.append(INTENT, intent())
+    writer.flush()
+    recorder.tick()
+    die(writer)
+    while record not in outcomes(world):
+        recorder.tick()
+    die(recorder.own)
+    recorder.close()
+    world.reboot()
+    recorder = world.recorder()
+    settle(recorder)
+    assert recorder.stop()
+    assert [entry.reason for entry in outcomes(world)[record]] == ["unknown"]
+    assert world.verify().ok
+
+
+def test_a_journals_tail_that_was_never_synced_may_go(world: World) -> None:
+    writer, recorder = world.writer(), world.recorder()
+    call(writer)
+    recorder.tick()
+    good = world.journals()[0].stat().st_size
+    call(writer)
+    world.disk.fault = lambda name, path, done: (
+        OSError(errno.EIO, "no") if (name, path.name) == ("fdatasync", "journal-00001") else None
+    )
+    recorder.tick()
+    world.disk.fault = None
+    settle(recorder)
+    writer.close()
+    assert recorder.stop()
+    assert world.verify().ok
+    assert world.journals()[0].stat().st_size > good
+    os.truncate(world.journals()[0], good)  # what a power cut may do
+    assert world.verify().ok
 
 
 # -- what crashes and disks do

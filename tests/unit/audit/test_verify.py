@@ -13,7 +13,7 @@ from interlock.audit import ActRecorder, parse_id, verify
 from interlock.audit.journal import Scan, frame
 from interlock.errors import RecordError
 from interlock.model import Event
-from tests.unit.audit.storage import INTENT, World, call, die, intent, settle
+from tests.unit.audit.storage import INTENT, World, call, die, forge, intent, settle
 
 
 @pytest.fixture
@@ -192,6 +192,74 @@ def test_a_head_kept_elsewhere_stays_good_as_the_record_grows(world: World) -> N
     assert not world.verify(known_head="0" * 63 + "1").ok
 
 
+@pytest.mark.parametrize("harm", ["nothing", "flip", "cut"])
+def test_a_journal_removed_with_its_head_is_missed_before_and_after_a_restart(finished: World, harm: str) -> None:
+    for path in [*finished.journals(), finished.record / "head"]:
+        os.unlink(path)
+    path = finished.segments()[0]
+    if harm == "flip":
+        data = bytearray(path.read_bytes())
+        data[-20] ^= 1
+        path.write_bytes(data)
+    elif harm == "cut":
+        os.truncate(path, path.stat().st_size - 20)
+    assert not finished.verify().ok
+    finished.reboot()
+    recorder = finished.recorder()
+    settle(recorder)
+    assert recorder.alarms >= 1
+    recorder.stop()
+    assert not finished.verify().ok
+
+
+@pytest.mark.parametrize("journal", [False, True], ids=["head alone", "head and last journal"])
+def test_a_head_that_is_removed_is_missed_after_a_restart(finished: World, journal: bool) -> None:
+    os.unlink(finished.record / "head")
+    if journal:
+        os.unlink(finished.journals()[-1])
+    recorder = finished.recorder()
+    settle(recorder)
+    assert recorder.alarms >= 1
+    recorder.stop()
+    assert not finished.verify().ok
+
+
+def test_a_journal_has_its_head_before_its_second_entry(world: World) -> None:
+    """Death in between, at the very first start, is no alarm."""
+    writer, recorder = world.writer(), world.recorder()
+    call(writer)
+    world.disk.fault = lambda name, path, done: OSError(5, "no") if path.name.endswith("head") else None
+    recorder.tick()
+    world.disk.fault = None
+    recorder.close()
+    assert len(list(Scan(world.disk, world.journals()[0]))) == 1
+    assert world.verify().ok
+    recorder = world.recorder()
+    settle(recorder)
+    assert recorder.alarms == 0
+    assert (world.record / "head").exists()
+
+
+def test_only_what_is_sealed_acknowledges(world: World) -> None:
+    recorder = world.recorder()
+    recorder._voice.alarm("a drill")
+    settle(recorder)
+    (alarm,) = world.verify().problems
+    forge(world, world.boot, parse_id(alarm.file))
+    assert alarm in world.verify().problems
+    settle(recorder)
+    assert recorder.stop()
+    assert alarm in world.verify().problems
+
+
+def test_what_is_no_file_is_a_problem_and_holds_nothing_up(finished: World) -> None:
+    folder = finished.record / "segments"
+    (folder / "20231114T221320Z-worker-1-00112233.seg").mkdir()
+    os.mkfifo(folder / "20231114T221320Z-worker-1-00112234.seg")
+    (folder / "20231114T221320Z-worker-1-00112235.seg").symlink_to("nowhere")
+    assert len(finished.verify().problems) == 3
+
+
 def test_a_reordered_history_is_found(finished: World) -> None:
     """Recomputing the running hash of one file does not help without all that follow it."""
     first = finished.journals()[0]
@@ -212,8 +280,9 @@ def test_a_running_node_verifies(world: World) -> None:
     writer, recorder = world.writer(), world.recorder()
     assert world.verify(attest=True).ok
     call(writer)  # the recorder did not see the segment yet
-    report = world.verify(attest=True)
+    report = _verified(world, world.folder / "attest")
     assert (report.ok, report.records, report.sealed) == (True, 2, 0)
+    assert any("journal is missing" in problem.message for problem in world.verify().problems)  # without the page
     recorder.tick()
     writer.append(INTENT, intent())
     writer.flush()
@@ -225,6 +294,7 @@ def test_a_running_node_verifies(world: World) -> None:
 @pytest.mark.parametrize("where", [-1, -150])
 def test_the_attest_page_shows_what_is_altered_before_it_is_sealed(world: World, where: int) -> None:
     writer, recorder = world.writer(), world.recorder()
+    call(writer)
     recorder.tick()
     call(writer)
     path = world.segments()[0]
@@ -233,6 +303,9 @@ def test_the_attest_page_shows_what_is_altered_before_it_is_sealed(world: World,
     path.write_bytes(data)
     page = world.folder / "attest"
     assert world.verify(attest=True).ok  # of another boot than this machine's: it says nothing
+    assert not _verified(world, page).ok
+    os.unlink(path)
+    os.mkfifo(path)  # nobody waits for it
     assert not _verified(world, page).ok
     os.unlink(path)
     assert not _verified(world, page).ok
@@ -257,7 +330,7 @@ def test_after_kill_all_the_record_is_whole_before_and_after_the_restart(world: 
     writer.append(INTENT, intent())
     writer.flush()
     die(writer)
-    die(recorder._own)
+    die(recorder.own)
     recorder.close()
     assert world.verify().ok
     recorder = world.recorder()
