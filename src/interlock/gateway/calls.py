@@ -5,7 +5,8 @@ further for the disk: a thread syncs, and what arrives meanwhile shares the next
 from here, by `Call.forward`, and MUST NOT before its intent is written as its route asks.
 
 A failed flush loses what was appended since the last good one. Intents and refusals of it are answered
-`record-unavailable`; outcomes are kept and appended again, so that every intent gets one.
+`record-unavailable`; outcomes are kept and appended again, so that every intent gets one, and what was
+counted of floods is counted on.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from interlock.model import Event, Reason, Refusal
 if TYPE_CHECKING:
     from interlock.audit import RecordId
     from interlock.gateway.call import Call
+    from interlock.gateway.floods import Flood
 
 OUTCOME_DELAY = 0.02  # seconds an outcome may wait for company
 KEPT = 100_000  # outcomes kept while nothing can be written
+KEPT_AT_ONCE = 2_000  # of them appended again with one flush, so that the loop is not held up
 LONGEST = 4096  # characters of a path, host or note on the record
 
 INTENT = Event.CALL_INTENT.code
@@ -49,8 +52,10 @@ class CallRecorder:
         self._append = writer.append
         self._loop = loop
         self._intents: list[Call] = []  # appended, not yet flushed
-        self._answers: list[Callable[[], None]] = []  # refusals, likewise
+        self._answers: list[Callable[[bool], None]] = []  # refusals, likewise
         self._outcomes: list[tuple[RecordId, bytes]] = []  # likewise
+        self._kept: list[tuple[RecordId, bytes]] = []  # outcomes of flushes that failed, or never appended
+        self._counts: list[Callable[[], None]] = []  # what takes a flood's count back, likewise
         self._unsynced: list[Call] = []  # flushed, not yet on disk
         self._ticket: SyncTicket | None = None
         self._syncing: list[Call] = []
@@ -104,8 +109,8 @@ class CallRecorder:
             self._soon = True
             self._loop.call_soon(self._flush)
 
-    def refused(self, call: Call, refusal: Refusal, answer: Callable[[], None], duration: int) -> None:
-        """Write a refusal; `answer` is called once it is written, or once it is clear that it cannot be."""
+    def refused(self, call: Call, refusal: Refusal, answer: Callable[[bool], None], duration: int) -> None:
+        """Write a refusal; `answer(whether it is written)` is called once that is known."""
         identity = call.identity
         reason = refusal.reason
         entry = Refused(
@@ -127,7 +132,7 @@ class CallRecorder:
         try:
             call.reference = record_id(self._append(REFUSED, encode(entry)))
         except RecordError:
-            answer()
+            answer(False)
             return
         self._answers.append(answer)
         if not self._soon:
@@ -138,9 +143,13 @@ class CallRecorder:
         """A connection that ended before it carried a call."""
         self._add(TLS_REFUSED, encode(HandshakeRefused(address, refusal.reason, "", server_name, refusal.note)))
 
-    def refusals(self, source: str, count: int, reasons: dict[str, int], since: int, until: int) -> None:
-        """A flood, counted."""
-        self._add(REFUSALS, encode(Refusals(source, count, reasons, since, until)))
+    def refusals(self, source: str, flood: Flood, until: int, unwritten: Callable[[], None]) -> None:
+        """A flood, counted; `unwritten` is called if that cannot be written."""
+        payload = encode(Refusals(source, flood.count, flood.reasons, flood.since, until))
+        if self._add(REFUSALS, payload):
+            self._counts.append(unwritten)
+        else:
+            unwritten()
 
     def progress(self, call: Call, duration: int) -> None:
         if call.intent is not None:
@@ -157,7 +166,7 @@ class CallRecorder:
 
     def sweep(self) -> None:
         """Once a second: try again what could not be written."""
-        if self._outcomes or self._writer.pending:
+        if self._kept or self._writer.pending:
             self._flush()
 
     async def close(self) -> None:
@@ -165,27 +174,35 @@ class CallRecorder:
         self._flush()
         while self._syncing or self._unsynced:
             await asyncio.sleep(0.005)
+        left = KEPT + 1
+        while len(self._kept) < left:  # as long as it helps
+            left = len(self._kept)
+            self._flush()
         self._syncer.close()
         self._writer.close()
 
     # -- how it is written
 
-    def _add(self, event: int, payload: bytes, refers: RecordId | None = None) -> None:
+    def _add(self, event: int, payload: bytes, refers: RecordId | None = None) -> bool:
         try:
             self._append(event, payload, refers)
         except RecordError:
-            return
+            return False
         if not self._later:
             self._later = True
             self._loop.call_later(OUTCOME_DELAY, self._flush_later)
+        return True
 
     def _outcome(self, intent: RecordId, payload: bytes) -> None:
-        if len(self._outcomes) < KEPT:
-            self._outcomes.append((intent, payload))
         try:
             self._append(OUTCOME, payload, intent)
         except RecordError:
-            pass  # kept; the next flush tries again
+            self._keep([(intent, payload)])
+            return
+        self._outcomes.append((intent, payload))
+
+    def _keep(self, outcomes: list[tuple[RecordId, bytes]]) -> None:
+        self._kept += outcomes[: KEPT - len(self._kept)]
 
     def _flush_later(self) -> None:
         self._later = False
@@ -198,19 +215,24 @@ class CallRecorder:
         writer = self._writer
         intents, self._intents = self._intents, []
         answers, self._answers = self._answers, []
-        if self._outcomes and not writer.pending:
+        if self._kept:
             self._append_again()
         try:
             writer.flush()
         except RecordUnavailable:
             lost = {call.intent for call in intents}
-            self._outcomes = [entry for entry in self._outcomes if entry[0] not in lost]
+            outcomes, self._outcomes = self._outcomes, []
+            self._keep([entry for entry in outcomes if entry[0] not in lost])
+            counts, self._counts = self._counts, []
+            for unwritten in counts:
+                unwritten()
             for call in intents:
                 call.unrecorded()
             for answer in answers:
-                answer()
+                answer(False)
             return
         self._outcomes.clear()
+        self._counts.clear()
         durable = False
         for call in intents:
             if call.route is not None and call.route.durable:
@@ -219,17 +241,25 @@ class CallRecorder:
             else:
                 call.forward()
         for answer in answers:
-            answer()
+            answer(True)
         if durable and not self._syncing:
             self._sync()
 
     def _append_again(self) -> None:
-        """After a failed flush: the outcomes that were in it, into the next segment."""
-        for intent, payload in self._outcomes:
+        """After failed flushes: the outcomes that were in them, into the present segment."""
+        kept, self._kept = self._kept, []
+        done = 0
+        for intent, payload in kept[:KEPT_AT_ONCE]:
             try:
                 self._append(OUTCOME, payload, intent)
             except RecordError:
-                return
+                break
+            done += 1
+        self._outcomes += kept[:done]
+        self._kept = kept[done:]
+        if done and self._kept and not self._later:
+            self._later = True
+            self._loop.call_later(OUTCOME_DELAY, self._flush_later)
 
     def _sync(self) -> None:
         """Have the disk confirm all that was flushed; one sync at a time."""
@@ -280,6 +310,6 @@ class Syncer:
             try:
                 ticket.run()
                 good = True
-            except RecordUnavailable:
-                good = False
+            except Exception:
+                good = False  # whatever it is, calls wait for the answer
             self._loop.call_soon_threadsafe(self._done, good)

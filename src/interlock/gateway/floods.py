@@ -2,16 +2,21 @@
 
 Each source (a network while the caller is anonymous, a principal once it is not) has a few records of
 its own a second; what exceeds them becomes one counted record a second. So nobody can fill the record by
-being refused, and nothing is hidden: the counts are on it.
+being refused, and nothing is hidden: the counts are on it. While the disk's reserve is in use, all that is
+anonymous is one source.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_network
+
+from interlock.gateway.peer import unmapped
 
 OWN_RECORDS = 10  # per source and second
 ALL_RECORDS = 500  # per worker and second
-SOURCES = 4096  # counted apart; the rest together as "*"
+SOURCES = 4096  # counted apart; the rest together as EVERYBODY
+EVERYBODY = "*"
 
 
 class Flood:
@@ -33,18 +38,14 @@ class Floods:
         self._sources: dict[str, Flood] = {}
         self._recorded = 0
 
-    def own_record(self, source: str, reason: str, now: int, *, tight: bool = False) -> bool:
+    def own_record(self, source: str, reason: str, now: int, *, anonymous: bool, tight: bool) -> bool:
         """Whether this refusal is written by itself; if not, it has been counted.
 
-        `tight`: the disk's reserve is in use, so every anonymous refusal is counted.
+        `source` is the caller's address if it is `anonymous`, else its principal. `tight`: the disk's reserve
+        is in use, so every anonymous refusal is counted.
         """
-        flood = self._sources.get(source)
-        if flood is None:
-            if len(self._sources) >= SOURCES:
-                source = "*"
-                flood = self._sources.get(source)
-            if flood is None:
-                flood = self._sources[source] = Flood(now)
+        tight = tight and anonymous
+        flood = self._of(EVERYBODY if tight else network(source) if anonymous else source, now)
         if not tight and flood.recorded < OWN_RECORDS and self._recorded < ALL_RECORDS:
             flood.recorded += 1
             self._recorded += 1
@@ -53,6 +54,24 @@ class Floods:
         flood.reasons[reason] = flood.reasons.get(reason, 0) + 1
         return False
 
+    def take_back(self, source: str, flood: Flood) -> None:
+        """What a sweep gave could not be put on the record: it is counted on."""
+        onto = self._of(source, flood.since)
+        onto.since = min(onto.since, flood.since)
+        onto.count += flood.count
+        for reason, count in flood.reasons.items():
+            onto.reasons[reason] = onto.reasons.get(reason, 0) + count
+
+    def _of(self, source: str, now: int) -> Flood:
+        flood = self._sources.get(source)
+        if flood is None:
+            if len(self._sources) >= SOURCES:
+                source = EVERYBODY
+                flood = self._sources.get(source)
+            if flood is None:
+                flood = self._sources[source] = Flood(now)
+        return flood
+
     def sweep(self) -> Iterator[tuple[str, Flood]]:
         """What was counted since the last sweep, to be put on the record; counting begins anew."""
         sources, self._sources = self._sources, {}
@@ -60,3 +79,11 @@ class Floods:
         for source, flood in sources.items():
             if flood.count:
                 yield source, flood
+
+
+def network(address: str) -> str:
+    """What one holder can be assumed to control: an IPv4 address, or an IPv6 /64."""
+    if ":" not in address:
+        return address
+    ip = unmapped(address)
+    return str(ip_network((ip.packed[:8] + bytes(8), 64))) if ip.version == 6 else str(ip)

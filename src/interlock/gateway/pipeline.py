@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from interlock.gateway.call import Call, Stream
@@ -137,9 +138,15 @@ class Pipeline:
         own = self._own_record(call.source if anonymous else call.identity.text, refusal.reason, anonymous)
         if own:
             duration = self.monotonic() - call.started
-            self._calls.refused(call, refusal, lambda: self.answer_refusal(call, refusal), duration)
+            self._calls.refused(call, refusal, lambda recorded: self._refused(call, refusal, recorded), duration)
         else:
             self.answer_refusal(call, refusal)
+
+    def _refused(self, call: Call, refusal: Refusal, recorded: bool) -> None:
+        if not recorded:  # then there is nothing to refer to, and no answer but this
+            call.reference = ""
+            refusal = Refusal(Reason.RECORD_UNAVAILABLE)
+        self.answer_refusal(call, refusal)
 
     def malformed(self, stream: Stream, peer: Peer, refusal: Refusal) -> None:
         """What arrived was no request: there is no call, but there is a record and an answer."""
@@ -147,7 +154,7 @@ class Pipeline:
 
     def refuse_connection(self, address: str, reason: Reason, note: str, server_name: str = "") -> None:
         """A connection that never carried a call: recorded, counted in a flood, not answered."""
-        own = self._floods.own_record(address, reason, self._wall(), tight=self._calls.tight)
+        own = self._floods.own_record(address, reason, self._wall(), anonymous=True, tight=self._calls.tight)
         self._meter.connection_refused(reason, not own)
         if own:
             self._calls.refused_connection(address, Refusal(reason, (), note), server_name)
@@ -159,7 +166,7 @@ class Pipeline:
         self.answer_refusal(call, refusal)
 
     def _own_record(self, source: str, reason: Reason, anonymous: bool) -> bool:
-        own = self._floods.own_record(source, reason, self._wall(), tight=anonymous and self._calls.tight)
+        own = self._floods.own_record(source, reason, self._wall(), anonymous=anonymous, tight=self._calls.tight)
         self._meter.refused(reason, not own)
         return own
 
@@ -225,7 +232,7 @@ class Pipeline:
         """Once a second: write what floods were counted."""
         now = self._wall()
         for source, flood in self._floods.sweep():
-            self._calls.refusals(source, flood.count, flood.reasons, flood.since, now)
+            self._calls.refusals(source, flood, now, partial(self._floods.take_back, source, flood))
         self._failures.sweep(self.monotonic())
 
     # -- parts of the steps
