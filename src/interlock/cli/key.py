@@ -48,15 +48,18 @@ def create(
 
 @app.command("list")
 def list_(context: typer.Context, as_json: Json = False) -> None:
-    """List the keys: never their secrets.
+    """List the keys: never their secrets. When each was last used is read from the record.
 
     Example:  interlock key list --json
     """
-    keys = perform(Settings.of(context), "key.list", {})["keys"]
+    found = perform(Settings.of(context), "key.list", {})
+    keys = found["keys"]
+    if not found["last_used_complete"]:
+        tell("Not all of the record could be read: a key may have been used later than shown.")
     if as_json:
         print_json(keys)
         return
-    columns = ("id", "principal", "roles", "state", "created", "expires")
+    columns = ("id", "principal", "roles", "state", "created", "expires", "last_used")
     table(columns, [[_shown(key[column]) for column in columns] for key in keys])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 
 from interlock.clock import Clock
+from interlock.control.lastused import LastUsed
 from interlock.control.publish import Publisher
 from interlock.control.status import rfc3339
 from interlock.errors import StateError, UsageError
@@ -106,11 +108,16 @@ class KeyDesk:
         killed = self._publisher.publish([Revoked(key_handle(row.id))])
         return {**describe(row, now), "workers_killed": killed}
 
-    def list(self) -> dict[str, Any]:
-        """All keys, without anything secret."""
+    def list(self, used: Callable[[list[str]], LastUsed]) -> dict[str, Any]:
+        """All keys, without anything secret; `used` says of some when they were last used."""
         now = self._clock.wall()
         rows = self._state.keys()
-        return {"keys": [describe(row, now) for row in rows]}
+        found = used([row.id for row in rows])
+        shown = []
+        for row in rows:
+            last = found.times.get(row.id)
+            shown.append({**describe(row, now), "last_used": rfc3339(last) if last is not None else None})
+        return {"keys": shown, "last_used_complete": found.complete}
 
 
 def entry(row: ApiKeyRow) -> bytes:

@@ -40,6 +40,7 @@ BEAT = 1.0  # seconds
 HOUSEKEEPING = 60.0
 OVERLAY = 1024 * 1024  # bytes of changes after which a new snapshot takes them in
 READERS = 2  # questions to the record at a time
+READING = frozenset({"audit.query", "key.list"})  # what may take long and changes nothing
 T = TypeVar("T")
 
 
@@ -102,7 +103,7 @@ class Control:
             return await self._change(self._plan)
         if op == "status":
             return {**await self._change(lambda: self._desk.perform(op, arguments, actor, row)), **self._extra()}
-        if op == "audit.query":
+        if op in READING:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._questions, lambda: self._desk.perform(op, arguments, actor, row))
         return await self._change(lambda: self._desk.perform(op, arguments, actor, row))

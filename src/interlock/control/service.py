@@ -19,13 +19,14 @@ import msgspec
 from interlock.clock import Clock, SystemClock
 from interlock.control.acts import open_acts
 from interlock.control.keys import Create, KeyDesk, Named, Rotate
+from interlock.control.lastused import LastUsed, last_used
 from interlock.control.paths import Paths
 from interlock.control.publish import Publisher
 from interlock.control.reading import Acknowledge, Question, acknowledge, ask
 from interlock.control.status import read_status
-from interlock.errors import NodeError, UsageError
+from interlock.errors import InterlockError, NodeError, UsageError
 from interlock.keys import Keyring, load_kek
-from interlock.model import Principal
+from interlock.model import Event, Principal
 from interlock.snapshot import NodePage
 from interlock.store import State
 
@@ -42,7 +43,7 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Administration:
-    """For one thread, but for `audit.query`, which may run beside the others."""
+    """For one thread, but for `audit.query` and `key.list`, which may run beside the others."""
 
     def __init__(
         self, file: Path, config: Config, *, writer: str, page: NodePage | None, clock: Clock | None = None
@@ -110,6 +111,21 @@ class Administration:
                 self._acts = open_acts(self.paths, self._writer, str(actor))
             return self._acts.by(str(actor))
 
+    def _last_used(self, keys: list[str], actor: Principal) -> LastUsed:
+        """From the record, whose reading is itself recorded; nothing where that cannot be."""
+        if not keys:
+            return LastUsed({}, complete=True)
+        try:
+            keyring = self.keyring
+            self.acts(actor).act(Event.RECORD_READ, {"kind": "last-used"})
+            return last_used(
+                self.paths.record,
+                lambda recipient, sealed, info: keyring.open_record_key(recipient).open(sealed, info),
+                keys,
+            )
+        except (InterlockError, OSError):
+            return LastUsed({}, complete=False)
+
     def perform(self, op: str, arguments: dict[str, Any], actor: Principal, row: Row) -> dict[str, Any]:
         """Do one act, or answer one question; `row` is given what comes piece by piece. Raises `InterlockError`."""
         match op:
@@ -122,7 +138,7 @@ class Administration:
                 return self.key_desk.revoke(_read(arguments, Named), self.acts(actor))
             case "key.list":
                 _read(arguments, Nothing)
-                return self.key_desk.list()
+                return self.key_desk.list(lambda keys: self._last_used(keys, actor))
             case "audit.query":
                 return ask(_read(arguments, Question), self.paths.record, self.keyring, self.acts(actor), row)
             case "audit.acknowledge":

@@ -11,6 +11,7 @@ import pytest
 from interlock.clock import SECOND, ManualClock
 from interlock.control.build import SnapshotBuilder
 from interlock.control.keys import Create, KeyDesk, Named, Rotate, entry
+from interlock.control.lastused import LastUsed
 from interlock.control.paths import Paths
 from interlock.control.publish import Publisher
 from interlock.errors import NotFound, RecordUnavailable, StateError, UsageError
@@ -29,6 +30,10 @@ DAY = 86_400 * SECOND
 @pytest.fixture
 def desk(state: State, paths: Paths, page: NodePage, clock: ManualClock) -> KeyDesk:
     return KeyDesk(state, Publisher(paths, page), clock)
+
+
+def never(_keys: list[str]) -> LastUsed:
+    return LastUsed({}, complete=True)
 
 
 def changes(paths: Paths, page: NodePage) -> Sequence[Change]:
@@ -71,7 +76,7 @@ def test_what_cannot_be_recorded_is_not_done(
     with pytest.raises(RecordUnavailable):
         desk.revoke(Named(made["id"]), acts)
     assert not state.key(made["id"]).revoked
-    assert len(desk.list()["keys"]) == 1
+    assert len(desk.list(never)["keys"]) == 1
     assert page.words[EPOCH] == before
 
 
@@ -103,7 +108,7 @@ def test_revoking(desk: KeyDesk, keyring: Keyring, acts: Acts, state: State, pat
     desk.revoke(Named(made["id"]), acts)
     assert changes(paths, page)[-1] == Revoked(key_handle(made["id"]))
     assert state.key(made["id"]).revoked
-    assert desk.list()["keys"][0]["state"] == "revoked"
+    assert desk.list(never)["keys"][0]["state"] == "revoked"
     with pytest.raises(NotFound):
         desk.revoke(Named("nosuchkey0"), acts)
 
@@ -206,9 +211,13 @@ def test_rotating_without_overlap_revokes_at_once(
 
 def test_a_list_has_no_secret(desk: KeyDesk, keyring: Keyring, acts: Acts) -> None:
     made = make(desk, keyring, acts)
-    (shown,) = desk.list()["keys"]
+    (shown,) = desk.list(never)["keys"]
     assert made["key"] not in str(shown)
     assert "hash" not in shown
+    assert shown["last_used"] is None
+    listed = desk.list(lambda keys: LastUsed(dict.fromkeys(keys, 1_700_000_000 * SECOND), complete=False))
+    assert listed["keys"][0]["last_used"] == "2023-11-14T22:13:20.000Z"
+    assert not listed["last_used_complete"]
 
 
 def test_without_a_node_nobody_is_told(
