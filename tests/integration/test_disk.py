@@ -33,10 +33,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
+@pytest.mark.parametrize("durable", [False, True], ids=["written", "durable"])
 def test_a_full_disk_refuses_forwards_nothing_and_recovers(
-    make_node: Callable[..., Node], upstream: Upstream, small_disk: Path
+    make_node: Callable[..., Node], upstream: Upstream, small_disk: Path, durable: bool
 ) -> None:
     config = CONFIG.format(url=upstream.url) + f"data_dir: {small_disk}/data\n"
+    if durable:
+        config = config.replace("upstreams:", "record: durable, upstreams:")
     node = make_node(config).start()
     key = str(node.key("filler", "caller")["key"])
     assert node.get("/before", key).status_code == 200
@@ -79,7 +82,7 @@ def test_a_full_disk_refuses_forwards_nothing_and_recovers(
 
 
 def test_a_file_size_limit_is_a_full_disk(make_node: Callable[..., Node], upstream: Upstream, tmp_path: Path) -> None:
-    """RLIMIT_FSIZE gives EFBIG and short writes in the middle of frames."""
+    """RLIMIT_FSIZE gives EFBIG and short writes, in the middle of frames and then of the heads of segments."""
     node = make_node(CONFIG.format(url=upstream.url)).start()
     key = str(node.key("limited", "caller")["key"])
     worker = node.pids("worker")[0]
@@ -87,16 +90,24 @@ def test_a_file_size_limit_is_a_full_disk(make_node: Callable[..., Node], upstre
     subprocess.run(["prlimit", "--pid", str(worker), "--fsize=20000:"], check=True)
     with Load(node.port, key, threads=2, prefix="/limited") as load:
         load.wait(1000)
+    assert load.statuses[200]
+    assert load.statuses[503], "each segment ends with a write that fails"
+    subprocess.run(["prlimit", "--pid", str(worker), "--fsize=100:"], check=True)
+    with Load(node.port, key, threads=2, prefix="/shut") as shut:
+        shut.wait(300)
+    assert set(shut.statuses) == {503}, "no segment can be begun any more"
+    answers = {**load.answers, **shut.answers}
     reached = {seen.target for seen in upstream.seen}
-    refused = [path for path, status in load.answers.items() if status == 503]
+    refused = [path for path, status in answers.items() if status == 503]
     assert not [path for path in refused if path in reached]
     subprocess.run(["prlimit", "--pid", str(worker), "--fsize=unlimited:"], check=True)
     assert eventually(lambda: node.get("/free", key).status_code == 200)
     assert node.stop() == 0
     report = node.verify()
     assert report["ok"], report
-    recorded = {call["resource"] for call in node.query("--limit", "1000000")}
-    assert {target for target in reached if target not in recorded} == set()
+    rows = node.query("--limit", "1000000")
+    assert {target for target in reached if target not in {row["resource"] for row in rows}} == set()
+    assert {row["outcome"] for row in rows if row["decision"] == "allow"} == {"done"}, "outcomes came again"
 
 
 def test_a_flood_of_refusals_is_counted_and_disturbs_nobody(node: Node, key: str) -> None:

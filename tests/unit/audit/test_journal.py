@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from interlock.audit.journal import (
     Resumed,
     Scan,
     Sealed,
+    Settled,
     State,
     Stopped,
     frame,
@@ -31,6 +33,7 @@ ENTRIES: list[Entry] = [
     BEGIN,
     Opened(S, "a.seg", b"h" * 32, "w", 300, 6),
     Sealed(S, 0, 2, b"l" * 64, 500, b"d" * 32),
+    Settled(S, [0, 1]),
     Closed(S, 2, "clean", 500, 0, b"", 7),
     Lost("b.seg", 8),
     Stopped(9),
@@ -63,9 +66,31 @@ def test_an_entry_is_what_the_format_says() -> None:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: type(entry).__name__)
 def test_each_kind_is_an_array_with_its_name(entry: Entry) -> None:
-    kinds = {"Begin": "begin", "Opened": "open", "Sealed": "seal", "Closed": "close", "Lost": "lost", "Stopped": "stop",
-             "Resumed": "resume"}  # fmt: skip
+    kinds = {
+        "Begin": "begin",
+        "Opened": "open",
+        "Sealed": "seal",
+        "Settled": "settle",
+        "Closed": "close",
+        "Lost": "lost",
+        "Stopped": "stop",
+        "Resumed": "resume",
+    }
     assert msgspec.msgpack.decode(frame(bytes(32), entry)[0][36:])[0] == kinds[type(entry).__name__]
+
+
+@pytest.mark.parametrize("kind", [*Entry.__args__, Carried], ids=lambda kind: kind.__name__)
+def test_the_format_page_lists_every_field(kind: type[msgspec.Struct]) -> None:
+    """As many fields as the entry has, in the row of its kind."""
+    page = (Path(__file__).parents[3] / "docs" / "record-format.md").read_text()
+    if kind is Carried:
+        text = page[page.index("is an array: ") :].partition(". It is what")[0]
+    else:
+        tag = kind.__struct_config__.tag
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{tag}` |"))
+        text = row.split(" | ", 1)[1]
+    plain = re.sub(r"\([^)]*\)", "", text)
+    assert len(plain.split(",")) == len(kind.__struct_fields__)
 
 
 def test_a_later_version_may_add_fields(tmp_path: Path) -> None:
@@ -139,7 +164,12 @@ def test_seals_and_closes_follow_one_another() -> None:
     ):
         with pytest.raises(RecordError):
             state.apply(bad)
+    with pytest.raises(RecordError):
+        state.apply(Settled(b"x" * 16, [1]))
     state.apply(ENTRIES[2])
     assert state.known[S].carried() == Carried(S, "a.seg", b"h" * 32, "w", 2, 500, b"d" * 32)
+    state.apply(Settled(S, [1]))
     state.apply(ENTRIES[3])
+    assert state.known[S].carried() == Carried(S, "a.seg", b"h" * 32, "w", 2, 500, b"d" * 32, [0, 1])
+    state.apply(ENTRIES[4])
     assert (state.known, state.closed) == ({}, {"a.seg"})

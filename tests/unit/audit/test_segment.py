@@ -131,6 +131,10 @@ def test_a_frame_too_large_uses_no_sequence() -> None:
     assert (sequence, len(frame)) == (0, MAX_FRAME - 16), "room for the segment that a frame may refer to"
 
 
+def test_a_data_key_is_bound_to_its_segment_as_the_format_page_says() -> None:
+    assert key_info(b"s" * 16) == b"interlock record segment 1 " + b"s" * 16
+
+
 def test_each_segment_has_its_own_key_sealed_to_the_recipient() -> None:
     seen = set()
     for _ in range(3):
