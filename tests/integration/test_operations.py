@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import ssl
 import subprocess
 import threading
 import time
@@ -287,6 +289,50 @@ def test_init_up_key_call(tmp_path: Path, upstream: Upstream, make_node: Callabl
     made = node.key("program", "caller", expires="90d")
     assert node.get("/things", made["key"]).status_code == 200
     assert node.get("/things").status_code == 401
+
+
+def test_init_with_tls_up_and_a_call_that_trusts_the_printed_authority(
+    tmp_path: Path, upstream: Upstream, make_node: Callable[..., Node]
+) -> None:
+    node = make_node("", "made")
+    words = ["init", str(node.folder), "--upstream", upstream.url, "--address", f"127.0.0.1:{node.port}"]
+    done = subprocess.run(
+        [*INTERLOCK, *words, "--tls", "auto", "--force"], check=True, timeout=30, capture_output=True, text=True
+    )
+    assert "up" in done.stdout
+    node.start()
+    made = node.key("program", "caller")
+    printed = re.search(r"callers trust ([^\s\"]+ca\.pem)", node.log.read_text())
+    assert printed is not None, node.tail()
+    context = ssl.create_default_context(cafile=printed[1])
+    with httpx.Client(base_url=f"https://localhost:{node.port}", verify=context, trust_env=False) as client:
+        assert client.get("/things", headers={"X-API-Key": made["key"]}).status_code == 200
+        assert client.get("/things").status_code == 401
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(f"https://localhost:{node.port}/things", trust_env=False)
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http://localhost:{node.port}/things", trust_env=False)
+
+
+def test_verify_says_by_its_exit_status_what_it_found(node: Node, key: str) -> None:
+    for number in range(20):
+        assert node.get(f"/x/{number}", key).status_code == 200
+    assert node.stop() == 0
+    assert node.cli("audit", "verify", check=False).returncode == 0
+    segments = [path for path in (node.data / "record").rglob("*") if path.is_file() and path.stat().st_size > 2000]
+    victim = max((path for path in segments if "worker" in path.name), key=lambda path: path.stat().st_size)
+    whole = victim.read_bytes()
+    # wherever the byte is, and then back again
+    for at in (len(whole) // 4, len(whole) // 2, len(whole) * 3 // 4):
+        victim.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        done = node.cli("audit", "verify", check=False)
+        assert done.returncode == 1, f"byte {at} of {victim.name}: {done.stdout}"
+        assert "Traceback" not in done.stderr
+        assert node.cli("audit", "verify", "--json", check=False).returncode == 1
+    victim.write_bytes(whole)
+    assert node.cli("audit", "verify", check=False).returncode == 0
+    victim.unlink()
+    assert node.cli("audit", "verify", check=False).returncode == 1
 
 
 def test_wrong_use_is_told_apart_from_failure(node: Node) -> None:
