@@ -476,10 +476,18 @@ def test_long_calls_hold_no_places(world: World) -> None:
     assert world.verify().ok
 
 
-@pytest.mark.parametrize("boot", ["this", "earlier"])
-def test_a_forged_segment_is_an_alarm_and_not_sealed(world: World, boot: str) -> None:
+@pytest.mark.parametrize(
+    ("boot", "running"), [("this", True), ("this", False), ("earlier", True)], ids=["this", "not running", "earlier"]
+)
+def test_a_forged_segment_is_an_alarm_and_not_sealed(world: World, boot: str, running: bool) -> None:
     recorder = world.recorder()
     recorder.tick()
+    if not running:
+        writer = world.writer()
+        call(writer)
+        writer.close()
+        assert recorder.stop()
+        recorder = world.recorder()
     path = forge(world, world.boot if boot == "this" else "earlier", (b"s" * 16, 0))
     settle(recorder)
     assert world.page.alarms == 1
