@@ -40,16 +40,26 @@ http {{
 }}
 """
         )
+        self._folder, self._config = folder, config
+        self._start()
+
+    def _start(self) -> None:
+        folder = self._folder
+        (folder / "nginx.pid").unlink(missing_ok=True)
         program = executable()
         assert program is not None
         self._process = subprocess.Popen(
-            [program, "-c", str(config), "-p", str(folder), "-e", str(folder / "error.log")],
+            [program, "-c", str(self._config), "-p", str(folder), "-e", str(folder / "error.log")],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         end = time.monotonic() + 10
         while time.monotonic() < end and not (folder / "nginx.pid").exists():
             time.sleep(0.02)
+
+    def restart(self) -> None:
+        self.close()
+        self._start()
 
     @property
     def url(self) -> str:
