@@ -43,24 +43,35 @@ def forwarded_head(call: Call, assertion: bytes) -> bytes:
     route = call.route
     assert target is not None
     assert route is not None
-    lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (call.method.encode("ascii"), target.wire, route.pool.authority)]
-    lines += request_fields(
-        head,
-        peer=peer.address,
-        source=call.source,
-        scheme=peer.scheme,
-        trusted=peer.trusted,
-        forward_credentials=route.forward_credentials,
-    )
+    block = head.block
+    sent_for = (peer.address, peer.scheme, route.forward_credentials)
+    if block is not None and block.sent_for == sent_for and not peer.trusted:
+        fields = block.sent  # the same lines from the same place
+    else:
+        fields = b"".join(
+            request_fields(
+                head,
+                peer=peer.address,
+                source=call.source,
+                scheme=peer.scheme,
+                trusted=peer.trusted,
+                forward_credentials=route.forward_credentials,
+            )
+        )
+        if block is not None and not peer.trusted:
+            block.sent, block.sent_for = fields, sent_for
     parent = head.traceparent
     trace = call.trace.encode("ascii")
-    if parent is not None and parent[3:35] == trace and _TRACEPARENT.fullmatch(parent):
-        lines.append(b"traceparent: %b\r\n" % parent)
-    else:
-        lines.append(b"traceparent: 00-%b-%b-00\r\n" % (trace, trace[16:]))
-    lines.append(assertion)
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    if parent is None or parent[3:35] != trace or not _TRACEPARENT.fullmatch(parent):
+        parent = b"00-%b-%b-00" % (trace, trace[16:])
+    return b"%b %b HTTP/1.1\r\nhost: %b\r\n%btraceparent: %b\r\n%b\r\n" % (
+        call.method.encode("ascii"),
+        target.wire,
+        route.pool.authority,
+        fields,
+        parent,
+        assertion,
+    )
 
 
 def request_fields(

@@ -258,8 +258,7 @@ class Pipeline:
         if peer.resumed and route.vouched is not None and not route.vouched(peer.fingerprint):
             call.stream.end_after()
             return Refusal(Reason.CERTIFICATE_UNVERIFIED, (), "a resumed session whose certificate was not verified")
-        bearer = bearer_token(head.authorization) if head.authorization is not None else None
-        return route.authenticate(bearer, head.api_key, peer.certificate, call.source, now)
+        return route.authenticate(head.bearer, head.api_key, peer.certificate, call.source, now)
 
     def _preflight(self, call: Call) -> None:
         """A browser asks before it calls (Fetch standard, CORS preflight): on the record like any other call."""
@@ -317,10 +316,3 @@ class Pipeline:
 
     def _network(self, call: Call) -> bytes:
         return call.peer.network if call.source == call.peer.address else network_of(unmapped(call.source))
-
-
-def bearer_token(authorization: bytes) -> bytes | None:
-    """The token of `Authorization: Bearer TOKEN` (RFC 6750 section 2.1); None for another scheme."""
-    if authorization[:7].lower() == b"bearer ":
-        return authorization[7:].strip(b" ")
-    return None

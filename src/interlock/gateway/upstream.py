@@ -13,6 +13,7 @@ answer, the race that RFC 9112 section 9.3.1 describes.
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from collections import deque
@@ -71,8 +72,8 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_paused",
         "_reader",
-        "_socket",
         "_transport",
+        "_unasked",
         "address",
         "answering",
         "closed",
@@ -86,7 +87,8 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, pool: Pool, address: Address, sock: socket.socket) -> None:
         self.pool = pool
         self.address = address
-        self._socket = sock  # kept beside the transport, to look without reading
+        self._unasked = select.poll()  # of the socket itself, beside the transport, to look without reading
+        self._unasked.register(sock, select.POLLIN)
         self.exchange: Exchange | None = None
         self.closed = False
         self.reused = False  # it has answered a call before
@@ -101,7 +103,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def begin(self, method: str) -> None:
         """Make ready for a new request."""
-        self._reader = ResponseReader(method)
+        self._reader.begin(method)
         self.answering = False
         self.sent_all = False
 
@@ -188,13 +190,7 @@ class UpstreamConnection(asyncio.Protocol):
         """
         if self.closed or self._transport is None or self._transport.is_closing():
             return True
-        try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
-        return True
+        return bool(self._unasked.poll(0))
 
     def _deliver(self, exchange: Exchange, reader: ResponseReader) -> None:
         while self.exchange is exchange:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from interlock.gateway.http1 import Malformed, ReadLimits, RequestHead, parse_request_head, parse_response_head
+from interlock.gateway.http1.head import _whole_head
+from interlock.gateway.http1.limits import REQUEST_LIMITS
 from interlock.gateway.http1.names import LEARNED, REQUEST_NAMES
 from interlock.model import Reason
 from tests.corpus.smuggling import get, post
@@ -288,3 +290,99 @@ def test_response_refused(raw: bytes) -> None:
     with pytest.raises(Malformed) as refused:
         parse_response_head(raw, "GET")
     assert refused.value.reason is Reason.UPSTREAM_INVALID
+
+
+# -- what is remembered of field lines
+
+
+FIELDS = b"Host: a.example\r\nAuthorization: Bearer one\r\nX-Plain: 1\r\n\r\n"
+
+
+def seen(head: RequestHead) -> tuple[object, ...]:
+    skipped = ("block",)
+    return tuple(getattr(head, name) for name in RequestHead.__slots__ if name not in skipped)
+
+
+def test_a_second_request_with_the_same_lines_is_read_as_the_first_time() -> None:
+    for line in (
+        b"GET /first HTTP/1.1\r\n",
+        b"GET /second?q=1 HTTP/1.1\r\n",
+        b"HEAD * HTTP/1.1\r\n",
+        b"HEAD / HTTP/1.0\r\n",
+    ):
+        for _ in range(2):
+            try:
+                expected: object = seen(_whole_head(line + FIELDS, REQUEST_LIMITS))
+            except Malformed as problem:
+                expected = problem.reason
+            try:
+                found: object = seen(parse_request_head(line + FIELDS))
+            except Malformed as problem:
+                found = problem.reason
+            assert found == expected
+
+
+def test_one_byte_of_difference_is_another_request() -> None:
+    one = parse_request_head(b"GET / HTTP/1.1\r\n" + FIELDS)
+    two = parse_request_head(b"GET / HTTP/1.1\r\n" + FIELDS.replace(b"one", b"two"))
+    again = parse_request_head(b"GET / HTTP/1.1\r\n" + FIELDS)
+    assert (one.bearer, two.bearer, again.bearer) == (b"one", b"two", b"one")
+    assert again.block is one.block
+    assert two.block is not one.block
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Host: a\r\nContent-Length: 0\r\n\r\n",
+        b"Host: a\r\nContent-Length: 5\r\n\r\n",
+        b"Host: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"Host: a\r\nExpect: 100-continue\r\n\r\n",
+        b"Host: a\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
+        b"Host: a\r\nX: " + b"x" * 5000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_not_plain_is_read_every_time(fields: bytes) -> None:
+    assert parse_request_head(b"POST / HTTP/1.1\r\n" + fields).block is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"get / HTTP/1.1\r\n",
+        b"TRACE / HTTP/1.1\r\n",
+        b"GET  / HTTP/1.1\r\n",
+        b"GET /\x01 HTTP/1.1\r\n",
+        b"GET / HTTP/1.1\n",
+        b"GET / HTTP/1.1\r\r\n",
+        b"GET /\xff HTTP/1.1\r\n",
+        b" GET / HTTP/1.1\r\n",
+        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n",
+    ],
+)
+def test_known_lines_excuse_no_request_line(line: bytes) -> None:
+    parse_request_head(b"GET / HTTP/1.1\r\n" + FIELDS)
+    with pytest.raises(Malformed):
+        parse_request_head(line + FIELDS)
+
+
+def test_known_lines_excuse_no_limit() -> None:
+    parse_request_head(b"GET / HTTP/1.1\r\n" + FIELDS)
+    for limits in (ReadLimits(head_count=2), ReadLimits(head_size=40), ReadLimits(target_size=3)):
+        with pytest.raises(Malformed):
+            parse_request_head(b"GET /abc HTTP/1.1\r\n" + FIELDS, limits)
+
+
+def test_what_was_refused_is_refused_again() -> None:
+    for _ in range(3):
+        with pytest.raises(Malformed):
+            parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n")
+
+
+def test_a_known_line_of_an_answer_means_the_same_again() -> None:
+    raw = b"HTTP/1.1 200 OK\r\nServer: x\r\nX-A: b\r\nContent-Length: 1\r\n\r\n"
+    first, second = parse_response_head(raw, "GET"), parse_response_head(raw, "GET")
+    assert first.fields == second.fields == [b"X-A: b\r\n"]
+    assert first.content_length == second.content_length == 1
+    named = parse_response_head(raw.replace(b"Content-Length", b"Connection: x-a\r\nContent-Length"), "GET")
+    assert named.fields == [], "a line that passes elsewhere is still dropped where Connection names it"

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from interlock.gateway.http1 import ResponseHead
-from interlock.gateway.upstream import Address, Pool, UpstreamConnection
+from interlock.gateway.upstream import Address, Pool, Totals, UpstreamConnection
 from interlock.model import Reason
 from interlock.snapshot import ServiceSpec
 from tests.unit.gateway.wires import FakeTransport
 
+RESTING, _OTHER_END = socket.socketpair()  # nothing ever arrives
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -69,7 +70,7 @@ class Shelf:
 
 def connect(asker: Asker, sock: Any = None, tls: Any = None) -> tuple[UpstreamConnection, FakeTransport, Shelf]:
     shelf: Any = Shelf()
-    connection = UpstreamConnection(shelf, Address("http://127.0.0.1:1", tls), sock)
+    connection = UpstreamConnection(shelf, Address("http://127.0.0.1:1", tls), sock or RESTING)
     transport: Any = FakeTransport()
     connection.connection_made(transport)
     begin(connection, asker)
@@ -130,7 +131,7 @@ def test_who_waits_behind_a_failed_connection_is_told_too() -> None:
 
     async def main() -> list[Asker]:
         spec = ServiceSpec(name="up", upstreams=[f"http://127.0.0.1:{port}"], pool=1, connect_timeout_ns=10**10)
-        pool = Pool(spec, asyncio.get_running_loop())
+        pool = Pool(spec, asyncio.get_running_loop(), Totals())
         askers = [Asker() for _ in range(5)]
         for asker in askers:
             pool.acquire(asker)
@@ -148,7 +149,7 @@ def test_a_host_that_is_no_host_is_told_too() -> None:
         spec = ServiceSpec(
             name="up", upstreams=["http://" + "a" * 70 + ".example:1"], pool=1, connect_timeout_ns=10**10
         )
-        pool = Pool(spec, asyncio.get_running_loop())
+        pool = Pool(spec, asyncio.get_running_loop(), Totals())
         asker = Asker()
         pool.acquire(asker)
         async with asyncio.timeout(5):

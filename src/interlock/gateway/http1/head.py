@@ -4,6 +4,9 @@ Two readers must agree: our own rules decide, and llhttp (through httptools, a f
 accept the very same bytes. Nothing of a head is acted on before both have read it to its end. A head that
 two honest parsers could frame differently MUST NOT be accepted: what may be ambiguous is refused, also
 where RFC 9112 would let a recipient repair it.
+
+Clients send the same field lines again and again, with another path: what both made of them is remembered by
+their exact bytes. Only plain cases are: no body, no upgrade, nothing that depends on the request line.
 """
 
 from __future__ import annotations
@@ -47,16 +50,38 @@ _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}")
 _START = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: |\Z)|\r\Z)")
 _LONGEST_REST = 64  # of a request line, beside its target
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
+_USUAL_LINE = re.compile(rb"([A-Z]{3,7}) ([!-~]+) HTTP/1\.1\r\n")
+_ANY_HOST = b"host: a\r\n\r\n"  # what makes a request line a head
+_BLOCKS = 1024  # remembered
+_BLOCK = 4096  # bytes of the longest one
+
+_blocks: dict[bytes, Block] = {}
+
+
+class Block:
+    """The field lines of a request, all of them, and what was made of them; shared by all requests with the same."""
+
+    __slots__ = ("head", "sent", "sent_for")
+
+    def __init__(self, head: RequestHead) -> None:
+        self.head = head  # of the first such request
+        self.sent = b""  # the lines as they were forwarded last
+        self.sent_for: object = None  # what else they depended on
 
 
 class RequestHead:
-    """One request's head. `lines` are the field lines with CRLF; `plain` those that pass as they are."""
+    """One request's head. `lines` are the field lines with CRLF; `plain` those that pass as they are.
+
+    Its lists may be shared with other requests: they MUST NOT be changed once it is read.
+    """
 
     __slots__ = (
         "api_key",
         "api_key_count",
         "authorization",
         "authorization_count",
+        "bearer",
+        "block",
         "chunked",
         "content_length",
         "expect_continue",
@@ -72,6 +97,7 @@ class RequestHead:
         "special",
         "target",
         "traceparent",
+        "upgrades",
     )
 
     def __init__(self, method: str, target: bytes, http10: bool, lines: list[bytes]) -> None:
@@ -87,13 +113,46 @@ class RequestHead:
         self.chunked = False
         self.has_body = False
         self.keep_alive = not http10
+        self.upgrades = False  # an Upgrade field was there; it is not followed
         self.expect_continue = False
         self.authorization: bytes | None = None
         self.authorization_count = 0
+        self.bearer: bytes | None = None  # the token, of `Authorization: Bearer TOKEN`
         self.api_key: bytes | None = None
         self.api_key_count = 0
         self.origin: bytes | None = None
         self.traceparent: bytes | None = None
+        self.block: Block | None = None
+
+    @classmethod
+    def like(cls, block: Block, method: str, target: bytes) -> RequestHead:
+        """The head of an HTTP/1.1 request with the field lines of `block`, which has no body."""
+        head = cls.__new__(cls)
+        known = block.head
+        head.method = method
+        head.target = target
+        head.http10 = head.chunked = head.has_body = head.expect_continue = head.upgrades = False
+        head.content_length = -1
+        head.lines = known.lines
+        head.plain = known.plain
+        head.special = known.special
+        head.host = known.host
+        head.hostname = known.hostname
+        head.keep_alive = known.keep_alive
+        head.authorization = known.authorization
+        head.authorization_count = known.authorization_count
+        head.bearer = known.bearer
+        head.api_key = known.api_key
+        head.api_key_count = known.api_key_count
+        head.origin = known.origin
+        head.traceparent = known.traceparent
+        head.block = block
+        return head
+
+    @property
+    def is_plain(self) -> bool:
+        """Nothing but its method and target is its own: another request with these lines means the same."""
+        return not (self.http10 or self.has_body or self.content_length >= 0 or self.upgrades or self.expect_continue)
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -107,6 +166,26 @@ class RequestHead:
 
 def parse_request_head(raw: bytes, limits: ReadLimits = REQUEST_LIMITS) -> RequestHead:
     """Read one head, which begins with the request line and ends with CRLF CRLF. Raises `Malformed`."""
+    end = raw.find(b"\n") + 1
+    fields = raw[end:]
+    block = _blocks.get(fields)
+    if block is not None and len(block.head.lines) <= limits.head_count and len(raw) <= limits.head_size:
+        usual = _USUAL_LINE.fullmatch(raw, 0, end)
+        if usual is not None:
+            method = METHODS.get(usual[1])
+            target = usual[2]
+            if method is not None and len(target) <= limits.target_size and target != b"*":
+                _agree_on_request(raw[:end] + _ANY_HOST, False)
+                return RequestHead.like(block, method, target)
+    head = _whole_head(raw, limits)
+    if len(fields) <= _BLOCK and head.is_plain:
+        if len(_blocks) >= _BLOCKS:
+            _blocks.clear()
+        head.block = _blocks[fields] = Block(head)
+    return head
+
+
+def _whole_head(raw: bytes, limits: ReadLimits) -> RequestHead:
     lines = split_lines(raw, limits)
     del lines[-1]
     head = _request_line(lines.pop(0), lines, limits)
@@ -133,6 +212,7 @@ def parse_request_head(raw: bytes, limits: ReadLimits = REQUEST_LIMITS) -> Reque
         if kind == AUTHORIZATION:
             head.authorization_count += 1
             head.authorization = value
+            head.bearer = bearer_token(value)
         elif kind == API_KEY:
             head.api_key_count += 1
             head.api_key = value
@@ -172,8 +252,16 @@ def parse_request_head(raw: bytes, limits: ReadLimits = REQUEST_LIMITS) -> Reque
         head.keep_alive = keeps_alive(connection, head.http10)
         if named := connection - SILENT:
             head.plain = without_named(head.plain, named)
-    _agree_on_request(raw, upgrade is not None)
+    head.upgrades = upgrade is not None
+    _agree_on_request(raw, head.upgrades)
     return head
+
+
+def bearer_token(authorization: bytes) -> bytes | None:
+    """The token of `Authorization: Bearer TOKEN` (RFC 6750 section 2.1); None for another scheme."""
+    if authorization[:7].lower() == b"bearer ":
+        return authorization[7:].strip(b" ")
+    return None
 
 
 # -- the request line

@@ -183,6 +183,13 @@ class ResponseReader(_Reader):
         self._head: ResponseHead | None = None
         self._interim = 0
 
+    def begin(self, request_method: str) -> None:
+        """Make ready for the answer to the next request. MUST be called only on a reader that is `reusable`."""
+        self._method = request_method
+        self._state = _HEAD
+        self._body = self._head = None
+        self._interim = 0
+
     @property
     def reusable(self) -> bool:
         """The answer ended where its framing said, nothing followed, and both sides keep the connection."""

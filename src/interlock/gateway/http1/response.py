@@ -30,6 +30,11 @@ from interlock.gateway.http1.names import (
 )
 from interlock.model import Reason
 
+_LINES = 4096  # remembered
+_LINE = 128  # bytes of the longest one
+# Whole lines, as upstreams send them again and again, that mean nothing here: whether they pass.
+_known: dict[bytes, bool] = {}
+
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n")
 
 
@@ -90,12 +95,18 @@ def _response_head(raw: bytes, request_method: str, limits: ReadLimits) -> Respo
     encodings = 0
     connection: frozenset[bytes] = frozenset()
     for line in lines:
+        passes = _known.get(line)
+        if passes is not None:
+            if passes:
+                fields.append(line)
+            continue
         name = line.partition(b": ")[0]
         kind = kinds.get(name)
         if kind is None:
             name, line, kind = unfamiliar(line, RESPONSE_NAMES)
         if kind == PLAIN:
             fields.append(line)
+            _remember(line, True)
         elif kind == ACCESS_CONTROL:
             head.access_control.append(line)
         elif kind == CONTENT_LENGTH:
@@ -106,6 +117,8 @@ def _response_head(raw: bytes, request_method: str, limits: ReadLimits) -> Respo
             head.chunked = True
         elif kind == CONNECTION:
             connection |= connection_options(line[len(name) + 2 : -2].strip(b" \t"))
+        else:
+            _remember(line, False)
     if status == 101:
         raise Malformed(Reason.UPSTREAM_INVALID, "switches protocols unasked")
     if head.chunked and head.content_length >= 0:
@@ -125,6 +138,13 @@ def _response_head(raw: bytes, request_method: str, limits: ReadLimits) -> Respo
         head.keep_alive = False
     _agree_on_response(raw)
     return head
+
+
+def _remember(line: bytes, passes: bool) -> None:
+    if len(line) <= _LINE:
+        if len(_known) >= _LINES:
+            _known.clear()
+        _known[line] = passes
 
 
 def _agree_on_response(raw: bytes) -> None:
