@@ -122,3 +122,11 @@ def test_a_flood_of_refusals_is_counted_and_disturbs_nobody(node: Node, key: str
     refusals = [call for call in node.query("--limit", "1000000") if call["decision"] == "deny"]
     assert len(refusals) < len(flood.answers) / 4, "each refusal was written"
     assert node.verify()["ok"]
+
+
+def test_what_a_flood_was_counted_is_on_the_record_when_the_node_stops(node: Node) -> None:
+    with Load(node.port, "ilk_nonsense", threads=4, prefix="/flood") as flood:
+        flood.wait(500)
+    assert node.stop() == 0
+    rows = node.query("--decision", "deny", "--limit", "100000")
+    assert sum(row.get("count", 1) for row in rows) == len(flood.answers)

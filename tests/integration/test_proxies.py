@@ -137,3 +137,11 @@ def test_several_limits_are_told_together(door: Door) -> None:
 
 def test_no_limit_says_nothing(door: Door) -> None:
     assert not [name for name in door.get(STRANGER, "/open/x").headers if name.startswith("ratelimit")]
+
+
+def test_one_callers_failures_are_not_the_proxys(door: Door) -> None:
+    """Whoever guesses behind a proxy is refused; who else comes through it is not."""
+    guessing = [door.get(PROXY, "/keyed/guess", "ilk_nonsense", X_Forwarded_For="198.51.100.66") for _ in range(25)]
+    assert [answer.status_code for answer in guessing][-1] == 429
+    other = door.get(PROXY, "/keyed/mistyped", "ilk_nonsense", X_Forwarded_For="198.51.100.67")
+    assert other.status_code == 401

@@ -174,6 +174,8 @@ def _failures(value: Any) -> Rate:
     rate = value if isinstance(value, Rate) else parse_rate(value, "address")
     if rate.per != "address":
         raise ValueError("counts per address; leave `per` out")
+    if "burst" in str(value):
+        raise ValueError("has no burst: all of the count may come at once")
     return rate
 
 

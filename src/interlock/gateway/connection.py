@@ -263,6 +263,8 @@ class Http1Connection(asyncio.Protocol):
         else:
             self._chunked = True
             parts.append(CHUNKED)
+        if self._body_open:
+            self._reuse = False  # answered before it was asked to the end: nobody should wait for the rest
         if not self._reuse:
             parts.append(CLOSE)
         elif self._http10:

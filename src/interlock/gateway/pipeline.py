@@ -101,7 +101,7 @@ class Pipeline:
         # 2. Authenticate.
         identity = self._authenticate(call, now)
         if isinstance(identity, Refusal):
-            return self.refuse(call, self._failures.judge(identity, peer.network, call.started))
+            return self.refuse(call, self._failures.judge(identity, self._network(call), call.started))
         if isinstance(identity, Pending):
             return identity.wait(lambda: self._again(call))
         call.identity = identity

@@ -137,6 +137,7 @@ class Worker:
         """Serve until drained."""
         self.start()
         await self._stopped.wait()
+        self._pipeline.sweep()  # what floods were counted since the last one
         await self._calls.close()
         self._measure()
 
@@ -191,10 +192,11 @@ class Worker:
     # -- once a second
 
     def _sweep(self) -> None:
+        """Beats the heart last: a worker that cannot look around is taken for one that hangs, and replaced."""
         now = self._loop.time()
         self._late += now - self._due > LATE
+        self._sweep_later()
         monotonic = self._clock.monotonic()
-        self._page.beat(self._slot, monotonic)
         self._acknowledge()
         self._state.watch_control(self._page.words[CONTROL_SEEN_NS], monotonic)
         sealed = self._page.words[SEALED_NS] or self._born  # a recorder that never seals is none
@@ -208,7 +210,7 @@ class Worker:
         self._measure()
         if now - self._tls_made > REMAKE_TLS:
             self._remake_tls()
-        self._sweep_later()
+        self._page.beat(self._slot, monotonic)
 
     def _sweep_later(self) -> None:
         self._due = self._loop.time() + SWEEP

@@ -22,7 +22,7 @@ from interlock.errors import ConfigError, ConfigProblem, InterlockError, KeyMate
 from interlock.jose import KeySet, Malformed, decode_json_object
 from interlock.jose.jwk import MAX_SET
 
-INTERVAL = 30 * SECOND  # at most one fetch per issuer in this time, however often it is asked for
+INTERVAL = 25 * SECOND  # at most one fetch per issuer in this time; below the 30 s after which workers ask again
 LONGEST_BACK_OFF = 300 * SECOND
 TIMEOUT = 10.0  # seconds, for the whole fetch
 REDIRECTS = 3

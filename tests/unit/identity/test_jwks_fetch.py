@@ -226,7 +226,7 @@ def test_asked_again_too_soon_the_issuer_is_left_alone(web: dict[str, Any]) -> N
     clock = ManualClock()
     one = source(clock, url=KEYS)
     fetch(one)
-    clock.advance(29)
+    clock.advance(24)
     assert fetch(one) == JWKS
     assert len(web["asked"]) == 1
     clock.advance(2)
