@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from interlock.clock import SECOND, SystemClock
+from interlock.clock import SECOND, ManualClock
 from interlock.errors import KeyMaterialError
 from interlock.keys import Keyring, write_private
 from interlock.pki import Issued, LocalAuthority, ensure_server_files
 from tests.unit.pki.handshake import client_context, handshake, server_context
 
-NOW = SystemClock().wall()
+NOW = time.time_ns()  # real, since OpenSSL looks at the dates too
 DAY = 86400 * SECOND
 NAMES = ["localhost", "127.0.0.1"]
 
@@ -21,7 +22,7 @@ NAMES = ["localhost", "127.0.0.1"]
 @pytest.fixture
 def authority(tmp_path: Path) -> LocalAuthority:
     (tmp_path / "keys").mkdir(mode=0o700)
-    return LocalAuthority.create(Keyring(tmp_path / "keys", b"K" * 32))
+    return LocalAuthority.create(Keyring(tmp_path / "keys", b"K" * 32), clock=ManualClock(NOW))
 
 
 @pytest.fixture
