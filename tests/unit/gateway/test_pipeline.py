@@ -1,0 +1,223 @@
+"""The life of a call over stand-ins for its neighbours: what must refuse, refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_network
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from interlock.gateway.call import Call
+from interlock.gateway.http1 import parse_request_head
+from interlock.gateway.paths import canonicalize
+from interlock.gateway.peer import Peer
+from interlock.gateway.pipeline import Pipeline
+from interlock.gateway.route import Matched
+from interlock.model import ANONYMOUS, Identity, Pending, Principal, Reason, Refusal
+
+KNOWN = Identity(principal=Principal.parse("user:a/b"), text="user:a/b", methods=("jwt",))
+
+
+class Records:
+    """Keeps what would be written."""
+
+    def __init__(self) -> None:
+        self.tight = False
+        self.intents: list[Call] = []
+        self.refusals: list[Reason] = []
+
+    def intent(self, call: Call) -> None:
+        self.intents.append(call)
+
+    def refused(self, call: Call, refusal: Refusal, answer: Callable[[bool], None], duration: int) -> None:
+        self.refusals.append(refusal.reason)
+
+    def progress(self, call: Call, duration: int) -> None: ...
+
+
+class House:
+    """A pipeline with one route; what the route's layers say is the test's."""
+
+    def __init__(self, *, preflight: bool = False) -> None:
+        self.records = Records()
+        self.identity: Any = KNOWN
+        self.preflights = 0
+        self.state = SimpleNamespace(
+            directory=SimpleNamespace(behind=False), stale=False, trusted_proxies=[ip_network("10.0.0.0/8")]
+        )
+        self.route = SimpleNamespace(
+            id="r", service="up", authenticate=lambda *_: self.identity, vouched=None, conditional=False,
+            allow=lambda identity, facts: None, limit=None, preflight_limit=self.spend, body_limit=100, durable=False,
+            cors=SimpleNamespace(origins=("https://a",), methods=("GET",), headers=(), max_age=1,
+                                 credentials=False) if preflight else None,
+            forward_credentials=False, pool=SimpleNamespace(authority=b"up"),
+        )  # fmt: skip
+        self.state.live = SimpleNamespace(
+            match=lambda head: Matched(self.route, canonicalize(head.target, head.host), {}, preflight)  # type: ignore[arg-type]
+        )
+        anything: Any = SimpleNamespace(
+            line=lambda *_: b"interlock-identity: x\r\n",
+            judge=lambda refusal, *_: refusal,
+            refused=lambda *_: None,
+            ended=lambda *_: None,
+        )
+        state: Any = self.state
+        records: Any = self.records
+        self.pipeline = Pipeline(
+            state=state, calls=records, assertions=anything, failures=anything, meter=anything,
+            wall=lambda: 1, monotonic=lambda: 1,
+        )  # fmt: skip
+
+    def spend(self, identity: Identity, address: bytes, now: int) -> Any:
+        self.preflights += 1
+        limited = Refusal(Reason.RATE_LIMITED) if self.preflights > 2 else None
+        return SimpleNamespace(refusal=limited, fields=())
+
+    def call(self, *fields: bytes, peer: Peer | None = None, method: bytes = b"GET") -> Call:
+        raw = b"%b /a HTTP/1.1\r\nHost: a\r\n%b\r\n" % (method, b"".join(field + b"\r\n" for field in fields))
+        stream: Any = SimpleNamespace(send_whole=lambda *_: None, end_after=lambda: None, reset=lambda: None)
+        return Call(self.pipeline, stream, peer or Peer("192.0.2.1"), parse_request_head(raw), 1)
+
+
+def test_a_call_that_every_layer_lets_through_has_its_intent_written() -> None:
+    house = House()
+    house.pipeline.handle(call := house.call())
+    assert house.records.intents == [call]
+    assert house.records.refusals == []
+
+
+def test_a_proxy_whose_fields_disagree_is_refused() -> None:
+    house = House()
+    peer = Peer("10.0.0.1", trusted=True)
+    house.pipeline.handle(house.call(b"X-Forwarded-For: 192.0.2.7", b"Forwarded: for=unknown", peer=peer))
+    assert house.records.refusals == [Reason.FORWARDED_CONFLICT]
+    assert house.records.intents == []
+
+
+def test_a_proxy_that_is_trusted_no_longer_speaks_for_itself() -> None:
+    """A reload took it off the list while its connection stays open."""
+    house = House()
+    house.state.trusted_proxies = []
+    peer = Peer("10.0.0.1", trusted=True)
+    house.pipeline.handle(call := house.call(b"X-Forwarded-For: 192.0.2.7", peer=peer))
+    assert call.source == "10.0.0.1"
+    assert b"192.0.2.7" not in call.wire_bytes
+
+
+def test_preflights_are_limited() -> None:
+    house = House(preflight=True)
+    for _ in range(4):
+        fields = (b"Origin: https://a", b"Access-Control-Request-Method: GET")
+        house.pipeline.handle(house.call(*fields, method=b"OPTIONS"))
+    assert len(house.records.intents) == 2
+    assert house.records.refusals[0] is Reason.RATE_LIMITED
+
+
+@pytest.mark.parametrize("preflight", [False, True])
+def test_the_reserve_is_not_for_strangers(preflight: bool) -> None:
+    house = House(preflight=preflight)
+    house.identity = ANONYMOUS
+    house.records.tight = True
+    house.pipeline.handle(house.call(b"Origin: https://a", method=b"OPTIONS" if preflight else b"GET"))
+    assert house.records.intents == []
+    house.identity = KNOWN
+    if not preflight:
+        house.pipeline.handle(house.call())
+        assert len(house.records.intents) == 1
+
+
+def aborts(monkeypatch: pytest.MonkeyPatch) -> list[Reason]:
+    ended: list[Reason] = []
+    monkeypatch.setattr(Call, "abort", lambda self, reason, note: ended.append(reason))
+    return ended
+
+
+def test_a_long_call_goes_on_while_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    ended = aborts(monkeypatch)
+    house.pipeline.handle(call := house.call())
+    house.pipeline.recheck(call)
+    assert ended == []
+
+
+def test_a_long_call_ends_with_its_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    ended = aborts(monkeypatch)
+    house.pipeline.handle(call := house.call())
+    house.identity = Refusal(Reason.CREDENTIAL_REVOKED)
+    house.pipeline.recheck(call)
+    assert ended == [Reason.CREDENTIAL_REVOKED]
+
+
+def test_a_long_call_ends_when_nothing_can_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    ended = aborts(monkeypatch)
+    house.pipeline.handle(call := house.call())
+    house.state.stale = True
+    house.pipeline.recheck(call)
+    assert ended == [Reason.SNAPSHOT_STALE]
+
+
+def test_a_long_call_does_not_live_on_waiting_for_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    ended = aborts(monkeypatch)
+    house.pipeline.handle(call := house.call())
+    first = house.identity = Pending()
+    house.pipeline.recheck(call)
+    assert ended == [], "newer keys may still come"
+    house.identity = Pending()
+    first.resolve()
+    assert ended == [Reason.ISSUER_UNAVAILABLE]
+
+
+def test_a_layer_that_raises_is_a_refusal_on_the_record() -> None:
+    house = House()
+    call = house.call()
+    try:
+        raise RuntimeError("a fault")
+    except RuntimeError:
+        house.pipeline.failed(call)
+    assert house.records.refusals == [Reason.INTERNAL]
+
+
+def test_who_goes_before_anything_was_decided_is_on_the_record() -> None:
+    house = House()
+    house.identity = Pending()
+    house.pipeline.handle(call := house.call())
+    call.caller_gone()
+    assert house.records.refusals == [Reason.CLIENT_GONE]
+
+
+def test_long_targets_are_not_remembered() -> None:
+    house = House()
+    for length in (10, 1000):
+        raw = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * length)
+        stream: Any = SimpleNamespace(send_whole=lambda *_: None)
+        house.pipeline.handle(Call(house.pipeline, stream, Peer("192.0.2.1"), parse_request_head(raw), 1))
+    assert len(house.pipeline._matches) == 1
+
+
+def test_the_same_lines_from_elsewhere_say_where_they_came_from() -> None:
+    house = House()
+    peers = [Peer("10.0.0.1"), Peer("192.0.2.9"), Peer("10.0.0.1", scheme="https"), Peer("10.0.0.1", trusted=True)]
+    said = []
+    for peer in peers * 2:
+        house.pipeline.handle(call := house.call(b"X-Forwarded-For: 192.0.2.7", peer=peer))
+        said.append([line for line in call.wire_bytes.split(b"\r\n") if line.startswith(b"x-forwarded-")])
+    assert said[:4] == said[4:]
+    assert [lines[0] for lines in said[:4]] == [
+        b"x-forwarded-for: 10.0.0.1",
+        b"x-forwarded-for: 192.0.2.9",
+        b"x-forwarded-for: 10.0.0.1",
+        b"x-forwarded-for: 192.0.2.7, 10.0.0.1",
+    ]
+    assert b"x-forwarded-proto: https" in said[2]
+
+
+def test_what_a_stranger_sent_is_not_what_a_trusted_proxy_at_its_address_says() -> None:
+    house = House()
+    for trusted, chain in ((False, b"10.0.0.1"), (True, b"192.0.2.7, 10.0.0.1")):
+        house.pipeline.handle(call := house.call(b"X-Forwarded-For: 192.0.2.7", peer=Peer("10.0.0.1", trusted=trusted)))
+        assert b"x-forwarded-for: %b\r\n" % chain in call.wire_bytes
