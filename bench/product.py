@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import python
 from material import Material
 from measure import GATEWAY_CORE, BenchError, Calls
 from peers import AUDIENCE, ISSUER, ROLE, UPSTREAM_PORT, Gateway, bearer, fresh_folder, running
@@ -19,6 +19,7 @@ from interlock.snapshot import NodePage
 
 PORT = 19010
 ADMIN_PORT = 19019
+INTERLOCK = [str(Path(sys.executable).with_name("interlock"))]
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,7 @@ class Node:
 
     def command(self, *words: str) -> str:
         done = subprocess.run(
-            [python.interlock(), "-c", str(self.file), *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.folder,
+            [*INTERLOCK, "-c", str(self.file), *words], capture_output=True, text=True, check=False, cwd=self.folder
         )
         if done.returncode:
             raise BenchError(f"interlock {' '.join(words)} failed: {done.stdout}{done.stderr}")
@@ -60,7 +57,7 @@ class Node:
     @contextmanager
     def up(self, calls: Calls) -> Iterator[Gateway]:
         core = GATEWAY_CORE if self.setup.pinned else None
-        with running([python.interlock(), "-c", str(self.file), "up"], core, self.folder / "log", PORT) as pid:
+        with running([*INTERLOCK, "-c", str(self.file), "up"], core, self.folder / "log", PORT) as pid:
             self.command("status", "--wait", "60")
             self._started()
             scheme = "https" if self.setup.tls else "http"

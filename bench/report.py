@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import ssl
 import statistics
 import subprocess
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
-import python
 from measure import Sample
 
 CONNECTIONS = (1, 32, 256)
@@ -116,7 +117,17 @@ def machine() -> str:
     memory_kib = int(Path("/proc/meminfo").read_text().split()[1])
     return (
         f"{model}, {os.cpu_count()} cores, {memory_kib / 1048576:.0f} GiB, Linux {platform.release()}, "
-        f"{python.describe()}"
+        f"Python {platform.python_version()} ({_build()}), {ssl.OPENSSL_VERSION}"
+    )
+
+
+def _build() -> str:
+    """How the interpreter was built, as far as it says so: one without optimisation is slower on every call."""
+    said = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    return (
+        "built with --enable-optimizations"
+        if "--enable-optimizations" in said
+        else "built without --enable-optimizations"
     )
 
 
