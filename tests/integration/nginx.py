@@ -18,15 +18,20 @@ def executable() -> str | None:
 
 
 class Nginx:
-    """Answers every request and logs what it understood, one line each: method, URI, body length."""
+    """Answers every request and logs what it understood, one line each: method, URI, body length.
 
-    def __init__(self, folder: Path) -> None:
+    A bare `return` answers before the body is read and logs after it, so a stop between the two leaves an answer
+    without its line. `whole` reads the body first (by `mirror`); answering and logging are then one step.
+    """
+
+    def __init__(self, folder: Path, *, whole: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.log = folder / "access.log"
         self.log.touch()
         (folder / "body").mkdir(exist_ok=True)
         config = folder / "nginx.conf"
+        answer = 'return 200 "$request_uri";'
         config.write_text(
             f"""
 daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
@@ -36,7 +41,12 @@ http {{
   access_log {self.log} seen; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   keepalive_requests 100000;
-  server {{ listen 127.0.0.1:{self.port}; location / {{ return 200 "$request_uri"; }} }}
+  server {{
+    listen 127.0.0.1:{self.port};
+    location / {{ {"mirror /mirrored; error_page 403 404 405 =200 @answer;" if whole else answer} }}
+    location = /mirrored {{ internal; access_log off; return 204; }}
+    location @answer {{ {answer} }}
+  }}
 }}
 """
         )
