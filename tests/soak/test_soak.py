@@ -160,7 +160,7 @@ def test_an_operators_life(
     if kind == "nginx":
         if executable() is None:
             pytest.skip("nginx is not installed: apt-get install nginx-light")
-        nginx = Nginx(tmp_path / "nginx", whole=True)
+        nginx = Nginx(tmp_path / "nginx")
     try:
         live(make_node, Behind(nginx or upstream), share)
     finally:
