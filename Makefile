@@ -5,6 +5,9 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+COMPILED := $(VENV)/.compiled
+# The modules that are compiled stand in pyproject.toml, [tool.interlock].
+HOT := $(wildcard $(addprefix src/interlock/,$(shell sed -n '/^compiled = \[/,/^\]/s/^ *"\(.*\)",$$/\1/p' pyproject.toml)))
 MINUTES ?= 10
 SEED ?= 20240607
 PYTEST ?=
@@ -20,22 +23,33 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## make .venv and install Interlock with its developer tools
+install: $(COMPILED) ## make .venv, install Interlock with its developer tools, compile the request path
 
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found. Try: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@test -x $(PY) || { echo "making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing Interlock into $(VENV) (once; a minute or two)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@INTERLOCK_PURE=1 $(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-run: $(STAMP) ## start the quickstart: a real upstream with Interlock before it
+# Beside their sources, which run as well, with half as much CPU again: INTERLOCK_PURE=1 leaves it at that.
+$(COMPILED): $(STAMP) setup.py $(HOT)
+	@find src -name '*.so' -delete
+	@mkdir -p build
+	@if [ "$(INTERLOCK_PURE)" = 1 ]; then echo "the request path is not compiled: INTERLOCK_PURE=1"; \
+	else echo "compiling the request path (once; a minute)"; \
+	  $(PY) setup.py build_ext --inplace >build/compile.log 2>&1 || { find src -name '*.so' -delete; \
+	    echo "*** The request path could not be compiled and runs slower, as plain Python: see build/compile.log" >&2; }; \
+	fi
+	@touch $@
+
+run: $(COMPILED) ## start the quickstart: a real upstream with Interlock before it
 	@exec $(PY) examples/quickstart/run.py
 
-test: $(STAMP) counterparts ## run all tests (PYTEST="-k name" for some)
+test: $(COMPILED) counterparts ## run all tests (PYTEST="-k name" for some)
 	@$(PY) -m pytest -m "not soak" $(PYTEST)
 
-soak: $(STAMP) counterparts ## random kills, faults and load for MINUTES=10, with a fixed SEED
+soak: $(COMPILED) counterparts ## random kills, faults and load for MINUTES=10, with a fixed SEED
 	@INTERLOCK_SOAK_MINUTES=$(MINUTES) INTERLOCK_SOAK_SEED=$(SEED) \
 	  $(PY) -m pytest -m soak --timeout=$$(( $(MINUTES) * 60 + 900 )) $(PYTEST)
 
@@ -49,11 +63,12 @@ format: $(STAMP) ## let ruff format and mend what it can
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-bench: $(STAMP) ## measure beside nginx, haproxy and Envoy (BENCH="--quick" for a look)
+bench: $(COMPILED) ## measure beside nginx, haproxy and Envoy (BENCH="--quick" for a look)
 	@$(PY) bench/run.py $(BENCH)
 
 clean: ## remove everything that was made here
 	rm -rf $(VENV) .bench .quickstart build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Tests meet a second HTTP parser, nginx. Without it they are skipped, which must not go unseen.

@@ -11,22 +11,17 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from interlock.audit.files import Files, read_all
+from interlock.audit.header import ID_SIZE, MAX_HEADER, VERSION, SegmentHeader, decode_header, key_info
 from interlock.audit.segment import (
     ELSEWHERE,
     FILE_NAME,
     FRAME_HEADER,
     HEADER_SIZE,
-    ID_SIZE,
     MAX_FRAME,
-    MAX_HEADER,
     NOTHING,
     SMALLEST_FRAME,
-    VERSION,
     FrameReader,
     RecordId,
-    SegmentHeader,
-    decode_header,
-    key_info,
 )
 from interlock.errors import KeyMaterialError, RecordError
 

@@ -25,9 +25,8 @@ import time
 from collections.abc import Sequence
 from hashlib import sha256
 from struct import Struct
-from typing import Protocol
+from typing import Final, Protocol
 
-import msgspec
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -35,27 +34,23 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from interlock.audit.header import CLASS_STANDARD, ID_SIZE, VERSION, SegmentHeader, encode_header, key_info
 from interlock.errors import RecordError
 
-MAGIC = b"ILKSEG1\n"
-VERSION = 1
-NOTHING = 2**64 - 1  # `refers` of a frame that refers to no other
-ELSEWHERE = 0x01  # flag: the frame referred to is in the segment named after the header
-CLASS_STANDARD = 0  # retention class
-MAX_FRAME = 1024 * 1024
-MAX_HEADER = 64 * 1024
-FRAME_HEADER = Struct(">IBBBBQQQ32s")
-SHORT_HEADER = Struct(">IBBBBQQQ")  # without the commitment
-HEADER_SIZE = 64
-TAG_SIZE = 16
-ID_SIZE = 16
-SMALLEST_FRAME = HEADER_SIZE + TAG_SIZE
-MAX_PLAINTEXT = MAX_FRAME - SMALLEST_FRAME - ID_SIZE
-FILE_NAME = re.compile(r"\d{8}T\d{6}Z-[a-z0-9][a-z0-9-]{0,31}-[0-9a-f]{8}\.seg")
+NOTHING: Final = 2**64 - 1  # `refers` of a frame that refers to no other
+ELSEWHERE: Final = 0x01  # flag: the frame referred to is in the segment named after the header
+MAX_FRAME: Final = 1024 * 1024
+FRAME_HEADER: Final = Struct(">IBBBBQQQ32s")
+SHORT_HEADER: Final = Struct(">IBBBBQQQ")  # without the commitment
+HEADER_SIZE: Final = 64
+TAG_SIZE: Final = 16
+SMALLEST_FRAME: Final = HEADER_SIZE + TAG_SIZE
+MAX_PLAINTEXT: Final = MAX_FRAME - SMALLEST_FRAME - ID_SIZE
+FILE_NAME: Final = re.compile(r"\d{8}T\d{6}Z-[a-z0-9][a-z0-9-]{0,31}-[0-9a-f]{8}\.seg")
 
-_WRITER = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_NONCE = Struct(">4xQ")
-_SALTS_AT_ONCE = 256
+_WRITER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_NONCE: Final = Struct(">4xQ")
+_SALTS_AT_ONCE: Final = 256
 
 # What a frame is made of: event, plaintext, wall ns, `refers`, and the segment it refers to if not this one.
 Entry = tuple[int, bytes, int, int, bytes]
@@ -69,29 +64,6 @@ class Recipient(Protocol):
     def id(self) -> str: ...
 
     def seal(self, data_key: bytes, info: bytes) -> bytes: ...
-
-
-class SegmentHeader(msgspec.Struct, frozen=True):
-    """What a segment says of itself in the clear; members are only added, with a default."""
-
-    version: int
-    segment: str  # 32 hex digits
-    writer: str
-    instance: str  # 16 hex digits: one life of one writer; all its segments name it
-    opened_ns: int
-    boot_id: str
-    recipient: str
-    sealed: str  # the data key, HPKE, base64
-    class_: int = msgspec.field(name="class", default=CLASS_STANDARD)
-
-    @property
-    def id(self) -> bytes:
-        return bytes.fromhex(self.segment)
-
-
-def key_info(segment: bytes) -> bytes:
-    """The `info` that binds a sealed data key to its segment."""
-    return b"interlock record segment 1 " + segment
 
 
 def commitment_key(data_key: bytes) -> bytes:
@@ -230,29 +202,6 @@ class Segment:
             raise RecordError(f"a record of {len(plaintext)} bytes is too large")
         sequence = self.reserve()
         return sequence, self.frames(sequence, [(event, plaintext, time_ns, refers, elsewhere)])[0]
-
-
-def encode_header(header: SegmentHeader) -> bytes:
-    """The bytes with which the file begins."""
-    body = msgspec.json.encode(header)
-    return MAGIC + len(body).to_bytes(4, "big") + body
-
-
-def decode_header(data: bytes) -> tuple[SegmentHeader, int]:
-    """Read the beginning of a file: the header and the offset of the first frame; else `RecordError`."""
-    start = len(MAGIC) + 4
-    if data[: len(MAGIC)] != MAGIC or len(data) < start:
-        raise RecordError("this is not a segment of the record")
-    end = start + int.from_bytes(data[len(MAGIC) : start], "big")
-    if end - start > MAX_HEADER or len(data) < end:
-        raise RecordError("the segment's header is cut short")
-    try:
-        header = msgspec.json.decode(data[start:end], type=SegmentHeader)
-        if header.version != VERSION or len(header.id) != ID_SIZE:
-            raise RecordError(f"a segment of unknown version {header.version}")
-    except ValueError as error:
-        raise RecordError("the segment's header cannot be read") from error
-    return header, end
 
 
 class FrameReader:

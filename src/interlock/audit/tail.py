@@ -11,18 +11,9 @@ from pathlib import Path
 
 from interlock.audit.attest import Attested
 from interlock.audit.files import Files, read_all
+from interlock.audit.header import ID_SIZE, MAX_HEADER, VERSION, decode_header
 from interlock.audit.journal import Carried
-from interlock.audit.segment import (
-    ELSEWHERE,
-    HEADER_SIZE,
-    ID_SIZE,
-    MAX_FRAME,
-    MAX_HEADER,
-    SHORT_HEADER,
-    SMALLEST_FRAME,
-    VERSION,
-    decode_header,
-)
+from interlock.audit.segment import ELSEWHERE, HEADER_SIZE, MAX_FRAME, SHORT_HEADER, SMALLEST_FRAME
 from interlock.errors import RecordError
 from interlock.model import Event
 from interlock.tlog import LEAF_PREFIX

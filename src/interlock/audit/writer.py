@@ -12,20 +12,22 @@ from __future__ import annotations
 import os
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 from interlock.audit import attest as attesting
 from interlock.audit.attest import AttestPage
 from interlock.audit.entries import Act, SegmentEnd, encode
 from interlock.audit.files import FULL, Files, boot_id, write_all
+from interlock.audit.header import CLASS_STANDARD
 from interlock.audit.reserve import Reserve
-from interlock.audit.segment import CLASS_STANDARD, MAX_PLAINTEXT, NOTHING, Entry, Recipient, RecordId, Segment
+from interlock.audit.segment import MAX_PLAINTEXT, NOTHING, Entry, Recipient, RecordId, Segment
 from interlock.clock import SECOND, Clock, SystemClock
 from interlock.errors import InterlockError, RecordError, RecordUnavailable
 from interlock.model import Event
 
-SEGMENT_SIZE = 64 * 1024 * 1024
-DAY = 86_400 * SECOND
-_PAUSE = SECOND // 10  # after a failure to begin a segment, before the next try
+SEGMENT_SIZE: Final = 64 * 1024 * 1024
+DAY: Final = 86_400 * SECOND
+_PAUSE: Final = SECOND // 10  # after a failure to begin a segment, before the next try
 _LOOK_FOR_RESERVE = SECOND
 
 

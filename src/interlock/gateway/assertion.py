@@ -8,6 +8,7 @@ service and used for 30 seconds. The public key is served by the admin listener 
 from __future__ import annotations
 
 import warnings
+from typing import Final
 
 from joserfc import jwt
 from joserfc.jwk import OKPKey
@@ -19,9 +20,9 @@ from interlock.model import Identity
 # RFC 9864 renames this use of EdDSA to Ed25519; the systems behind know the older name.
 warnings.filterwarnings("ignore", message="EdDSA is deprecated")
 
-REUSED = 30 * SECOND
-VALID = 60  # seconds
-ENTRIES = 4096
+REUSED: Final = 30 * SECOND
+VALID: Final = 60  # seconds
+ENTRIES: Final = 4096
 
 
 class Assertions:

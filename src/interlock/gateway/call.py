@@ -8,7 +8,7 @@ outcome on the record; a call without an intent on the record MUST NOT reach `fo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from interlock.gateway.fields import response_fields
 from interlock.gateway.http1 import RequestHead, ResponseHead
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from interlock.gateway.route import Route
     from interlock.gateway.upstream import UpstreamConnection
 
-MINUTE = 60.0
+MINUTE: Final = 60.0
 
 
 class Stream(Protocol):

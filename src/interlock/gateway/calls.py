@@ -15,7 +15,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from interlock.gateway.call import Call
     from interlock.gateway.floods import Flood
 
-OUTCOME_DELAY = 0.02  # seconds an outcome may wait for company
-KEPT = 100_000  # outcomes kept while nothing can be written
-KEPT_AT_ONCE = 2_000  # of them appended again with one flush, so that the loop is not held up
-LONGEST = 4096  # characters of a path, host or note on the record
+OUTCOME_DELAY: Final = 0.02  # seconds an outcome may wait for company
+KEPT: Final = 100_000  # outcomes kept while nothing can be written
+KEPT_AT_ONCE: Final = 2_000  # of them appended again with one flush, so that the loop is not held up
+LONGEST: Final = 4096  # characters of a path, host or note on the record
 
-INTENT = Event.CALL_INTENT.code
-OUTCOME = Event.CALL_OUTCOME.code
-REFUSED = Event.CALL_REFUSED.code
-REFUSALS = Event.CALL_REFUSALS.code
-PROGRESS = Event.CALL_PROGRESS.code
-TLS_REFUSED = Event.TLS_REFUSED.code
+INTENT: Final = Event.CALL_INTENT.code
+OUTCOME: Final = Event.CALL_OUTCOME.code
+REFUSED: Final = Event.CALL_REFUSED.code
+REFUSALS: Final = Event.CALL_REFUSALS.code
+PROGRESS: Final = Event.CALL_PROGRESS.code
+TLS_REFUSED: Final = Event.TLS_REFUSED.code
 
-encode = msgspec.msgpack.Encoder().encode
+encode: Final = msgspec.msgpack.Encoder().encode
 
 
 class CallRecorder:
@@ -291,19 +291,19 @@ class Syncer:
         self._loop = loop
         self._done = done
         self._tickets: queue.SimpleQueue[SyncTicket | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._runner: threading.Thread | None = None
 
     def submit(self, ticket: SyncTicket) -> None:
         """Run the ticket; `done(whether it is on disk)` is called on the loop."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="syncer", daemon=True)
-            self._thread.start()
+        if self._runner is None:
+            self._runner = threading.Thread(target=self._work, name="syncer", daemon=True)
+            self._runner.start()
         self._tickets.put(ticket)
 
     def close(self) -> None:
-        if self._thread is not None:
+        if self._runner is not None:
             self._tickets.put(None)
-            self._thread.join(5)
+            self._runner.join(5)
 
     def _work(self) -> None:
         while (ticket := self._tickets.get()) is not None:

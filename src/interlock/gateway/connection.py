@@ -9,34 +9,35 @@ own head and the connection's `Peer`.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from email.utils import formatdate
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from interlock.gateway.call import Call
 from interlock.gateway.http1 import END, NEED_DATA, Malformed, RequestHead, RequestReader
 from interlock.gateway.http1.phrases import status_line
-from interlock.model import Reason, Refusal
+from interlock.model import PeerCertificate, Reason, Refusal
 
 if TYPE_CHECKING:
     from interlock.gateway.listener import Listener
     from interlock.gateway.peer import Peer
 
-BUFFERED = 64 * 1024  # bytes of pipelined requests or unwanted body kept before reading pauses
-HIGH_WATER = 256 * 1024  # bytes of answer the caller has not taken before the upstream is paused
-LINGER = 2.0  # seconds to read and forget after a refusal, so that the caller gets to see it (RFC 9112 9.6)
-LINGER_BYTES = 8 * 1024 * 1024
-LEAST_PROGRESS = 1024  # bytes of body within `body_timeout` that count as progress
-REQUESTS = 100_000  # on one connection
+BUFFERED: Final = 64 * 1024  # bytes of pipelined requests or unwanted body kept before reading pauses
+HIGH_WATER: Final = 256 * 1024  # bytes of answer the caller has not taken before the upstream is paused
+LINGER: Final = 2.0  # seconds to read and forget after a refusal, so that the caller gets to see it (RFC 9112 9.6)
+LINGER_BYTES: Final = 8 * 1024 * 1024
+LEAST_PROGRESS: Final = 1024  # bytes of body within `body_timeout` that count as progress
+REQUESTS: Final = 100_000  # on one connection
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-CHUNKED = b"transfer-encoding: chunked\r\n"
-CLOSE = b"connection: close\r\n"
-KEEP_ALIVE = b"connection: keep-alive\r\n"
-LAST_CHUNK = b"0\r\n\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+CHUNKED: Final = b"transfer-encoding: chunked\r\n"
+CLOSE: Final = b"connection: close\r\n"
+KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-class Http1Connection(asyncio.Protocol):
-    """The `Stream` of each of its calls in turn."""
+class Http1Connection:
+    """The `Stream` of each of its calls in turn; to the event loop, an `asyncio.Protocol` by its shape."""
 
     __slots__ = (
         "_begun",
@@ -426,3 +427,18 @@ class Http1Connection(asyncio.Protocol):
             return
         if call is not None:
             call.sweep(now)
+
+
+class TlsConnection(Http1Connection):
+    """A connection whose peer is completed by the handshake."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        tls = transport.get_extra_info("ssl_object")
+        der = tls.getpeercert(binary_form=True)
+        if der:
+            self._peer.certificate = PeerCertificate(der, hashlib.sha256(der).digest())
+            self._peer.resumed = bool(tls.session_reused)
+        self._listener.meter.shaken()
+        super().connection_made(transport)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from interlock.gateway.http1 import RequestHead, ResponseHead
 from interlock.gateway.http1.names import API_KEY, AUTHORIZATION, FORWARDED, VIA
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 Address = IPv4Address | IPv6Address
 Networks = Iterable[IPv4Network | IPv6Network]
 
-HOPS = 32  # entries of a forwarding chain that are looked at
-CHAIN = 2048  # bytes of a chain that are passed on
-_ORIGINS_KEPT = 1024
-_PASSED_ON = (b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-prefix")  # of a trusted proxy, as they are
-_TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
-_PORT = re.compile(r"(?::[0-9]{1,5})?")
-_FORWARDED_PAIR = re.compile(rb'([A-Za-z0-9\-]+)=(?:"([^"\\]*)"|([^\s";,=]+))')
+HOPS: Final = 32  # entries of a forwarding chain that are looked at
+CHAIN: Final = 2048  # bytes of a chain that are passed on
+_ORIGINS_KEPT: Final = 1024
+_PASSED_ON: Final = (b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-prefix")  # of a trusted proxy, as they are
+_TRACEPARENT: Final = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
+_PORT: Final = re.compile(r"(?::[0-9]{1,5})?")
+_FORWARDED_PAIR: Final = re.compile(rb'([A-Za-z0-9\-]+)=(?:"([^"\\]*)"|([^\s";,=]+))')
 
-_origins: dict[tuple[str, str, bytes], bytes] = {}
+_origins: Final[dict[tuple[str, str, bytes], bytes]] = {}
 
 
 # -- towards the system behind

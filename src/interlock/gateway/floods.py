@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import ip_network
+from typing import Final
 
 from interlock.gateway.peer import unmapped
 
-OWN_RECORDS = 10  # per source and second
-ALL_RECORDS = 500  # per worker and second
-SOURCES = 4096  # counted apart; the rest together as EVERYBODY
-EVERYBODY = "*"
+OWN_RECORDS: Final = 10  # per source and second
+ALL_RECORDS: Final = 500  # per worker and second
+SOURCES: Final = 4096  # counted apart; the rest together as EVERYBODY
+EVERYBODY: Final = "*"
 
 
 class Flood:

@@ -5,17 +5,19 @@ Here is what calls and connections count as they pass; totals that are kept else
 
 from __future__ import annotations
 
+from typing import Final
+
 from interlock.model import Reason
 from interlock.snapshot.metrics import REFUSED_WORD, Counter, Tallies, duration_word
 
-CALLS = int(Counter.CALLS)
-STATUS = int(Counter.STATUS_1XX) - 1
-BYTES_IN = int(Counter.BYTES_IN)
-BYTES_OUT = int(Counter.BYTES_OUT)
-DURATION = int(Counter.DURATION_NS)
-CONNECTIONS = int(Counter.CONNECTIONS)
-HANDSHAKES = int(Counter.HANDSHAKES)
-REFUSALS_COUNTED = int(Counter.REFUSALS_COUNTED)
+CALLS: Final = int(Counter.CALLS)
+STATUS: Final = int(Counter.STATUS_1XX) - 1
+BYTES_IN: Final = int(Counter.BYTES_IN)
+BYTES_OUT: Final = int(Counter.BYTES_OUT)
+DURATION: Final = int(Counter.DURATION_NS)
+CONNECTIONS: Final = int(Counter.CONNECTIONS)
+HANDSHAKES: Final = int(Counter.HANDSHAKES)
+REFUSALS_COUNTED: Final = int(Counter.REFUSALS_COUNTED)
 
 
 class Meter(Tallies):

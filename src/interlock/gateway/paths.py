@@ -8,18 +8,19 @@ segments, no empty segments but a last one, and the text is UTF-8.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from interlock.gateway.http1 import Malformed
 from interlock.model import Reason
 
-_AUTHORITY = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
-_PLAIN = re.compile(rb"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@]++)++/?|/")  # unreserved / sub-delims but ";" / ":" / "@"
-_PATH = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-Fa-f]{2})*+")
-_QUERY = re.compile(rb"[\x21\x22\x24-\x7e]*+")  # all that is visible but "#"; its meaning is the service's
-_ENCODED_TWICE = re.compile(rb"%25[0-9A-Fa-f]{2}")
-_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_DEFAULT_PORTS = (b":80", b":443")
+_AUTHORITY: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_PLAIN: Final = re.compile(rb"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@]++)++/?|/")  # unreserved / sub-delims but ";" / ":" / "@"
+_PATH: Final = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-Fa-f]{2})*+")
+_QUERY: Final = re.compile(rb"[\x21\x22\x24-\x7e]*+")  # all that is visible but "#"; its meaning is the service's
+_ENCODED_TWICE: Final = re.compile(rb"%25[0-9A-Fa-f]{2}")
+_ENCODED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_DEFAULT_PORTS: Final = (b":80", b":443")
 
 
 class Target:

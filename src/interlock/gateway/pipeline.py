@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from interlock.gateway.call import Call, Stream
 from interlock.gateway.cors import preflight_headers, response_headers
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from interlock.gateway.meter import Meter
     from interlock.gateway.state import WorkerState
 
-log = logging.getLogger("interlock.gateway")
+log: Final = logging.getLogger("interlock.gateway")
 
-MATCHES = 8192  # (method, host, target) remembered
-MATCHED = 256  # bytes of the longest target that is remembered: anybody can send one
+MATCHES: Final = 8192  # (method, host, target) remembered
+MATCHED: Final = 256  # bytes of the longest target that is remembered: anybody can send one
 
 
-NO_HEAD = RequestHead("", b"", False, [])
+NO_HEAD: Final = RequestHead("", b"", False, [])
 
 
 class Pipeline:

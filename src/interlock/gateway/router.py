@@ -9,11 +9,11 @@ pattern holds with other methods gives `NotAllowed`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from interlock.snapshot import PatternSpec
 
-PREFIX = 1 << 62  # or-ed to a length: patterns that hold everything beneath
+PREFIX: Final = 1 << 62  # or-ed to a length: patterns that hold everything beneath
 
 
 class Match(NamedTuple):
@@ -194,7 +194,7 @@ class Router:
         return found
 
 
-_NOTHING: Mapping[str, str] = {}
+_NOTHING: Final[Mapping[str, str]] = {}
 
 
 def _matched(entry: _Entry, shape: _Shape, segments: tuple[str, ...]) -> Match:

@@ -17,16 +17,16 @@ import select
 import socket
 import ssl
 from collections import deque
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from interlock.gateway.http1 import END, NEED_DATA, Malformed, ResponseHead, ResponseReader
 from interlock.model import Reason
 from interlock.snapshot import ServiceSpec
 
-IDLE_TIMEOUT = 55.0  # seconds; below the usual 60 to 75 of upstreams
-MAX_WAITING = 1024  # calls of one worker waiting for a connection of one service
-HIGH_WATER = 256 * 1024
+IDLE_TIMEOUT: Final = 55.0  # seconds; below the usual 60 to 75 of upstreams
+MAX_WAITING: Final = 1024  # calls of one worker waiting for a connection of one service
+HIGH_WATER: Final = 256 * 1024
 
 
 class Exchange(Protocol):
@@ -66,8 +66,8 @@ class Exchange(Protocol):
     def upstream_drained(self) -> None: ...
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """One connection to one address of a service."""
+class UpstreamConnection:
+    """One connection to one address of a service; to the event loop, an `asyncio.Protocol` by its shape."""
 
     __slots__ = (
         "_paused",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from interlock.identity.apikey import ApiKeyVerifier
 from interlock.identity.certificate import CertificateVerifier
@@ -21,8 +22,8 @@ from interlock.identity.challenge import Challenge
 from interlock.identity.token import TokenVerifier
 from interlock.model import Identity, PeerCertificate, Pending, Reason, Refusal
 
-METHODS = ("jwt", "api_key", "mtls")
-MERGED = 4096  # combined identities kept per route
+METHODS: Final = ("jwt", "api_key", "mtls")
+MERGED: Final = 4096  # combined identities kept per route
 
 # bearer token, API key, peer certificate, source address, wall ns
 Authenticate = Callable[[bytes | None, bytes | None, PeerCertificate | None, str, int], Identity | Refusal | Pending]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from interlock.clock import SECOND
 from interlock.identity.cache import Cache
@@ -21,10 +21,10 @@ from interlock.jose import Compact, KeyUnknown, TokenRefused, claims_set, split
 from interlock.model import Identity, Pending, Reason, Refusal
 from interlock.snapshot import IssuerSpec
 
-VERIFIED = 10_000  # tokens kept
-VERIFIED_BYTES = 32 * 1024 * 1024
-REFUSED = 4096
-REFUSED_FOR = 5 * SECOND
+VERIFIED: Final = 10_000  # tokens kept
+VERIFIED_BYTES: Final = 32 * 1024 * 1024
+REFUSED: Final = 4096
+REFUSED_FOR: Final = 5 * SECOND
 
 
 class Verified:

@@ -11,11 +11,11 @@ back. A call is allowed if, after it, the TAT lies no more than `tolerance` ahea
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from interlock.snapshot import LimitSpec
 
-LONGEST = 100 * 365 * 86_400 * 1_000_000_000  # a tolerance beyond a century is a mistake, and would overflow
+LONGEST: Final = 100 * 365 * 86_400 * 1_000_000_000  # a tolerance beyond a century is a mistake, and would overflow
 
 
 class Rate(NamedTuple):

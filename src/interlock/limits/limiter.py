@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from typing import Final
 
 from interlock.limits.gcra import Rate, remaining, reset_after, retry_after
 from interlock.model import Identity, Reason, Refusal
 from interlock.snapshot import LimitSpec
 from interlock.snapshot.counters import TABLE_BUSY, TABLE_FULL, CounterTable
 
-_S = 1_000_000_000
-_ROUTE_SUBJECT = b"\0route"
+_S: Final = 1_000_000_000
+_ROUTE_SUBJECT: Final = b"\0route"
 
 
 class Verdict:
@@ -161,7 +162,7 @@ def _per_route(identity: Identity, address: bytes) -> bytes:
     return _ROUTE_SUBJECT
 
 
-_SUBJECTS: dict[str, Callable[[Identity, bytes], bytes]] = {
+_SUBJECTS: Final[dict[str, Callable[[Identity, bytes], bytes]]] = {
     "principal": _per_principal,
     "key": _per_key,
     "address": _per_address,

@@ -7,6 +7,7 @@ condition is evaluated only for callers who would otherwise be let through.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from interlock.model import Identity, Reason, Refusal
 from interlock.policy.condition import compile_condition
@@ -108,5 +109,5 @@ def _missing_permission(permission: str) -> Refusal:
     return Refusal(Reason.PERMISSION_MISSING, (), f"permission {permission}")
 
 
-_UNAUTHENTICATED = Refusal(Reason.PERMISSION_MISSING, (), "not authenticated")
-_NOTHING_ALLOWED = Refusal(Reason.PERMISSION_MISSING, (), "the route allows nothing")
+_UNAUTHENTICATED: Final = Refusal(Reason.PERMISSION_MISSING, (), "not authenticated")
+_NOTHING_ALLOWED: Final = Refusal(Reason.PERMISSION_MISSING, (), "the route allows nothing")

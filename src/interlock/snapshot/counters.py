@@ -25,25 +25,25 @@ from collections.abc import Sequence
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from interlock.errors import SnapshotError
 
-MAGIC = int.from_bytes(b"ILKCNTR1", "little")
-DEFAULT_SLOTS = 1 << 19  # 8 MiB, shared by all workers
-TABLE_FULL = -1
-TABLE_BUSY = -2
+MAGIC: Final = int.from_bytes(b"ILKCNTR1", "little")
+DEFAULT_SLOTS: Final = 1 << 19  # 8 MiB, shared by all workers
+TABLE_FULL: Final = -1
+TABLE_BUSY: Final = -2
 
-_HEADER = 64
-_SALT = 8  # word; 32 bytes
-_PLACES = 32  # cells in a bucket
-_BUCKET = 2 * _PLACES  # words
-_REGIONS = 2
-_CELLS = 16_384  # remembered per process
-_PATIENCE = 0.25  # seconds to wait for a bucket whose holder does not run
-_Rate: TypeAlias = tuple[int, int, int]  # emission, tolerance, and what the limiter makes of it
-_SKEW = 1_000_000_000  # callers' clocks are no further apart than this
-_SET_BACK = 5_000_000_000  # a TAT this far beyond what any call leaves: the clock was set back
+_HEADER: Final = 64
+_SALT: Final = 8  # word; 32 bytes
+_PLACES: Final = 32  # cells in a bucket
+_BUCKET: Final = 2 * _PLACES  # words
+_REGIONS: Final = 2
+_CELLS: Final = 16_384  # remembered per process
+_PATIENCE: Final = 0.25  # seconds to wait for a bucket whose holder does not run
+_Rate: Final[TypeAlias] = tuple[int, int, int]  # emission, tolerance, and what the limiter makes of it
+_SKEW: Final = 1_000_000_000  # callers' clocks are no further apart than this
+_SET_BACK: Final = 5_000_000_000  # a TAT this far beyond what any call leaves: the clock was set back
 
 
 class Cell:

@@ -13,16 +13,17 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
+from typing import Final
 
 from interlock.errors import SnapshotError
 from interlock.model.reason import CODES
 
-MAGIC = int.from_bytes(b"ILKMETR2", "little")
-_HEADER = 8
-_WIDTH = 256  # words in a row
+MAGIC: Final = int.from_bytes(b"ILKMETR2", "little")
+_HEADER: Final = 8
+_WIDTH: Final = 256  # words in a row
 
 # Upper bounds of the duration buckets, in microseconds; one more bucket holds the rest.
-DURATIONS_US: tuple[int, ...] = (
+DURATIONS_US: Final[tuple[int, ...]] = (
     *(250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000),
     *(1_000_000, 2_500_000, 5_000_000, 10_000_000, 30_000_000),
 )
@@ -68,10 +69,10 @@ class Counter(IntEnum):
     OPEN_UPSTREAM = 43
 
 
-GAUGES = tuple(counter for counter in Counter if counter >= Counter.OPEN_CONNECTIONS)
-DURATION_BUCKETS = 48  # first word of the histogram
-REFUSED = 80  # first word of the refusals, one per reason in the order of `CODES`
-REFUSED_WORD = {reason: REFUSED + number for number, reason in enumerate(CODES)}
+GAUGES: Final = tuple(counter for counter in Counter if counter >= Counter.OPEN_CONNECTIONS)
+DURATION_BUCKETS: Final = 48  # first word of the histogram
+REFUSED: Final = 80  # first word of the refusals, one per reason in the order of `CODES`
+REFUSED_WORD: Final = {reason: REFUSED + number for number, reason in enumerate(CODES)}
 assert DURATION_BUCKETS + len(DURATIONS_US) < REFUSED
 assert REFUSED + len(CODES) <= _WIDTH
 

@@ -15,19 +15,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.audit.segment import (
-    MAX_FRAME,
-    MAX_PLAINTEXT,
-    NOTHING,
-    FrameReader,
-    Segment,
-    SegmentHeader,
-    decode_header,
-    encode_header,
-    format_id,
-    key_info,
-    parse_id,
-)
+from interlock.audit.header import SegmentHeader, decode_header, encode_header, key_info
+from interlock.audit.segment import MAX_FRAME, MAX_PLAINTEXT, NOTHING, FrameReader, Segment, format_id, parse_id
 from interlock.errors import RecordError
 from tests.unit.audit.storage import PlainRecipient, open_plain
 

@@ -10,7 +10,7 @@ A decoder's `feed(data)` gives `(payload, rest, done)`: pieces of payload in ord
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from typing import Final, Protocol
 
 from interlock.gateway.http1.limits import ReadLimits
 from interlock.gateway.http1.malformed import Malformed
@@ -19,9 +19,9 @@ from interlock.model import Reason
 
 Fed = tuple[list[bytes], bytes, bool]
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-_NEVER_TRAILERS = frozenset((b"content-length", b"transfer-encoding", b"host"))  # RFC 9110 section 6.5.1
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILER_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_NEVER_TRAILERS: Final = frozenset((b"content-length", b"transfer-encoding", b"host"))  # RFC 9110 section 6.5.1
 
 
 class BodyDecoder(Protocol):

@@ -5,21 +5,31 @@ Stricter than the standard wherever two recipients could read them differently.
 
 from __future__ import annotations
 
+from typing import Final
+
 from interlock.gateway.http1.malformed import Malformed
 from interlock.gateway.http1.names import is_ours
 from interlock.model import Reason
 
-_DIGITS = 18  # of a Content-Length; more than any body has, less than any integer overflows at
-SILENT = frozenset((b"close", b"keep-alive"))  # options that name no field
-_USUAL = {value: frozenset((value.lower(),)) for value in (b"close", b"Close", b"keep-alive", b"Keep-Alive")}
+_DIGITS: Final = 18  # of a Content-Length; more than any body has, less than any integer overflows at
+SILENT: Final = frozenset((b"close", b"keep-alive"))  # options that name no field
+_USUAL: Final = {value: frozenset((value.lower(),)) for value in (b"close", b"Close", b"keep-alive", b"Keep-Alive")}
 
 # Fields that a peer must not have removed by naming them in `Connection` (RFC 9110 section 7.6.1).
-_NEVER_HOP_BY_HOP = frozenset(
+_NEVER_HOP_BY_HOP: Final = frozenset(
     b"host authorization x-api-key content-length content-type content-encoding transfer-encoding cookie set-cookie "
     b"forwarded via origin referer x-real-ip expect range date cache-control www-authenticate location traceparent "
     b"tracestate connection age vary".split()
 )
-_NEVER_PREFIXES = (b"x-forwarded", b"access-control-", b"if-", b"sec-", b"content-", b"interlock", b"x-interlock")
+_NEVER_PREFIXES: Final = (
+    b"x-forwarded",
+    b"access-control-",
+    b"if-",
+    b"sec-",
+    b"content-",
+    b"interlock",
+    b"x-interlock",
+)
 
 
 def content_length(value: bytes, before: int) -> int:

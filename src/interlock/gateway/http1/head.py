@@ -12,6 +12,7 @@ their exact bytes. Only plain cases are: no body, no upgrade, nothing that depen
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from httptools import HttpParserError, HttpParserInvalidURLError, HttpParserUpgrade, HttpRequestParser
 
@@ -43,19 +44,19 @@ from interlock.gateway.http1.names import (
 )
 from interlock.model import Reason
 
-METHODS: dict[bytes, str] = {
+METHODS: Final[dict[bytes, str]] = {
     name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 }
-_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}")
-_START = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: |\Z)|\r\Z)")
-_LONGEST_REST = 64  # of a request line, beside its target
-_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
-_USUAL_LINE = re.compile(rb"([A-Z]{3,7}) ([!-~]+) HTTP/1\.1\r\n")
-_ANY_HOST = b"host: a\r\n\r\n"  # what makes a request line a head
-_BLOCKS = 1024  # remembered
-_BLOCK = 4096  # bytes of the longest one
+_METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}")
+_START: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: |\Z)|\r\Z)")
+_LONGEST_REST: Final = 64  # of a request line, beside its target
+_VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]")
+_USUAL_LINE: Final = re.compile(rb"([A-Z]{3,7}) ([!-~]+) HTTP/1\.1\r\n")
+_ANY_HOST: Final = b"host: a\r\n\r\n"  # what makes a request line a head
+_BLOCKS: Final = 1024  # remembered
+_BLOCK: Final = 4096  # bytes of the longest one
 
-_blocks: dict[bytes, Block] = {}
+_blocks: Final[dict[bytes, Block]] = {}
 
 
 class Block:
@@ -127,13 +128,8 @@ class RequestHead:
     @classmethod
     def like(cls, block: Block, method: str, target: bytes) -> RequestHead:
         """The head of an HTTP/1.1 request with the field lines of `block`, which has no body."""
-        head = cls.__new__(cls)
         known = block.head
-        head.method = method
-        head.target = target
-        head.http10 = head.chunked = head.has_body = head.expect_continue = head.upgrades = False
-        head.content_length = -1
-        head.lines = known.lines
+        head = cls(method, target, False, known.lines)
         head.plain = known.plain
         head.special = known.special
         head.host = known.host

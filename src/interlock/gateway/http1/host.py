@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv6Address
+from typing import Final
 
 from interlock.gateway.http1.malformed import Malformed
 from interlock.model import Reason
 
-_HOST = re.compile(
+_HOST: Final = re.compile(
     rb"(?=.{1,261}\Z)"
     rb"(?:([A-Za-z0-9_](?:[A-Za-z0-9_.\-]*[A-Za-z0-9_])?)\.?|(\[[0-9A-Fa-f:.]{2,45}\]))"
     rb"(?::([0-9]{1,5}))?"
 )
-_HOSTS_KEPT = 1024
+_HOSTS_KEPT: Final = 1024
 
-HOSTS: dict[bytes, tuple[bytes, str]] = {}  # Host values seen, which are few; bounded
+HOSTS: Final[dict[bytes, tuple[bytes, str]]] = {}  # Host values seen, which are few; bounded
 
 
 def parse_host(value: bytes) -> tuple[bytes, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,5 +19,5 @@ class ReadLimits:
     trailer_count: int = 32
 
 
-REQUEST_LIMITS = ReadLimits()
-RESPONSE_LIMITS = ReadLimits(head_size=64 * 1024, head_count=256)
+REQUEST_LIMITS: Final = ReadLimits()
+RESPONSE_LIMITS: Final = ReadLimits(head_size=64 * 1024, head_count=256)

@@ -5,12 +5,14 @@ Optional whitespace around values is left where it is harmless; no line MUST be 
 
 from __future__ import annotations
 
+from typing import Final
+
 from interlock.gateway.http1.limits import ReadLimits
 from interlock.gateway.http1.malformed import Malformed
 from interlock.gateway.http1.names import Names
 from interlock.model import Reason
 
-_CONTROLS = bytes(range(9)) + bytes(range(10, 32)) + b"\x7f"  # all but HTAB
+_CONTROLS: Final = bytes(range(9)) + bytes(range(10, 32)) + b"\x7f"  # all but HTAB
 
 
 def split_lines(raw: bytes, limits: ReadLimits) -> list[bytes]:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
-LEARNED = 2048  # spellings remembered beyond the known ones
-LONGEST_LEARNED = 64
+TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
+LEARNED: Final = 2048  # spellings remembered beyond the known ones
+LONGEST_LEARNED: Final = 64
 
 
 # What is done with a field. Plain integers: they are compared for every line of every head.
@@ -33,10 +33,17 @@ TRACEPARENT: Final = 12
 VIA: Final = 13
 ACCESS_CONTROL: Final = 14  # of an answer: passes unless the route does CORS itself
 
-_HOP_BY_HOP = (b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer")
+_HOP_BY_HOP: Final = (
+    b"keep-alive",
+    b"proxy-connection",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"te",
+    b"trailer",
+)
 
 # A system behind could be talked into another path or method than the one that was authorised.
-_OVERRIDES = (
+_OVERRIDES: Final = (
     b"x-original-url",
     b"x-rewrite-url",
     b"x-original-uri",
@@ -44,7 +51,7 @@ _OVERRIDES = (
     b"x-http-method",
     b"x-method-override",
 )
-_SOURCES = (
+_SOURCES: Final = (
     b"forwarded",
     b"x-real-ip",
     b"x-client-ip",
@@ -56,7 +63,7 @@ _SOURCES = (
     b"x-envoy-external-address",
 )
 # By custom written by a proxy about who calls, so that systems behind believe them (RFC 9440 section 2, httpoxy).
-_IDENTITIES = (
+_IDENTITIES: Final = (
     b"client-cert",
     b"client-cert-chain",
     b"proxy",
@@ -69,8 +76,8 @@ _IDENTITIES = (
     b"x-remote-user",
     b"x-webauth-user",
 )
-_IDENTITY_PREFIXES = (b"x-auth-request-", b"x-ssl-client", b"x-amzn-oidc-", b"x-goog-authenticated-user")
-_REQUEST: dict[bytes, int] = {
+_IDENTITY_PREFIXES: Final = (b"x-auth-request-", b"x-ssl-client", b"x-amzn-oidc-", b"x-goog-authenticated-user")
+_REQUEST: Final[dict[bytes, int]] = {
     b"content-length": CONTENT_LENGTH,
     b"transfer-encoding": TRANSFER_ENCODING,
     b"connection": CONNECTION,
@@ -88,7 +95,7 @@ _REQUEST: dict[bytes, int] = {
     **dict.fromkeys(_IDENTITIES, DROP),
     **dict.fromkeys(_SOURCES, FORWARDED),
 }
-_REQUEST_PLAIN = (
+_REQUEST_PLAIN: Final = (
     b"accept",
     b"accept-encoding",
     b"accept-language",
@@ -116,7 +123,7 @@ _REQUEST_PLAIN = (
 )
 
 # Says what software and which machines stand behind, or speaks to infrastructure that is not theirs.
-_REVEALING = (
+_REVEALING: Final = (
     b"server",
     b"x-powered-by",
     b"x-powered-cms",
@@ -138,7 +145,7 @@ _REVEALING = (
     b"x-sourcefiles",
     b"alt-svc",
 )
-_RESPONSE: dict[bytes, int] = {
+_RESPONSE: Final[dict[bytes, int]] = {
     b"content-length": CONTENT_LENGTH,
     b"transfer-encoding": TRANSFER_ENCODING,
     b"connection": CONNECTION,
@@ -147,7 +154,7 @@ _RESPONSE: dict[bytes, int] = {
     **dict.fromkeys(_HOP_BY_HOP, DROP),
     **dict.fromkeys(_REVEALING, DROP),
 }
-_RESPONSE_PLAIN = (
+_RESPONSE_PLAIN: Final = (
     b"accept-ranges",
     b"age",
     b"allow",
@@ -175,7 +182,7 @@ _RESPONSE_PLAIN = (
     b"x-frame-options",
     b"x-request-id",
 )
-_NOT_LETTERS = re.compile(rb"[^a-z0-9]+")
+_NOT_LETTERS: Final = re.compile(rb"[^a-z0-9]+")
 
 
 def is_ours(name: bytes) -> bool:
@@ -236,7 +243,7 @@ class Names:
         return kind
 
 
-REQUEST_NAMES = Names(request_kind, (*_REQUEST, *_REQUEST_PLAIN, b"x-forwarded-for", b"x-forwarded-proto"))
-RESPONSE_NAMES = Names(response_kind, (*_RESPONSE, *_RESPONSE_PLAIN))
+REQUEST_NAMES: Final = Names(request_kind, (*_REQUEST, *_REQUEST_PLAIN, b"x-forwarded-for", b"x-forwarded-proto"))
+RESPONSE_NAMES: Final = Names(response_kind, (*_RESPONSE, *_RESPONSE_PLAIN))
 REQUEST_NAMES.kinds[b"ETag"] = RESPONSE_NAMES.kinds[b"ETag"] = PLAIN
 REQUEST_NAMES.kinds[b"X-API-Key"] = API_KEY

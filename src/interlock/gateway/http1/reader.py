@@ -239,7 +239,7 @@ class ResponseReader(_Reader):
         return head
 
 
-MAX_INTERIM = 16
+MAX_INTERIM: Final = 16
 
 
 def _check_line_ends(buffer: bytes, start: int) -> None:

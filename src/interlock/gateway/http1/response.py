@@ -6,6 +6,7 @@ An upstream is not trusted to frame well: as with requests, llhttp must accept t
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -30,12 +31,12 @@ from interlock.gateway.http1.names import (
 )
 from interlock.model import Reason
 
-_LINES = 4096  # remembered
-_LINE = 128  # bytes of the longest one
+_LINES: Final = 4096  # remembered
+_LINE: Final = 128  # bytes of the longest one
 # Whole lines, as upstreams send them again and again, that mean nothing here: whether they pass.
-_known: dict[bytes, bool] = {}
+_known: Final[dict[bytes, bool]] = {}
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n")
 
 
 class ResponseHead:
