@@ -9,6 +9,7 @@
       SnapshotError        a snapshot or change log is damaged or of an unknown version
       RecordError          the record cannot be written or read
         RecordUnavailable  nothing can be recorded now, so nothing may pass
+      LogError             a note, tile or proof of the log is malformed or does not verify
       NodeError            the node is not running, already running or did not answer
 
 Refusals of calls are values (`interlock.model.Refusal`), not errors. Problem documents are made at the
@@ -75,6 +76,10 @@ class RecordError(InterlockError):
 
 class RecordUnavailable(RecordError):
     """Nothing can be recorded now, so nothing may pass."""
+
+
+class LogError(InterlockError):
+    """A note, checkpoint, tile or proof of the log is malformed, or does not show what it should."""
 
 
 class NodeError(InterlockError):
