@@ -1,4 +1,4 @@
-"""Checkpoints: the signed head of a log (C2SP tlog-checkpoint, v1.0.0 as cited by the specifications around it).
+"""Checkpoints: the signed head of a log (C2SP tlog-checkpoint, text of commit 2793893).
 
 The text is the origin, the size in decimal and the root in base64, a line each, then extension lines. A log
 MUST NOT sign two checkpoints that no consistency proof connects; nothing here can prevent it.

@@ -1,4 +1,4 @@
-"""Witnesses' cosignatures of checkpoints (C2SP tlog-cosignature, cosignature/v1, editor's copy of commit 01194db).
+"""Witnesses' cosignatures of checkpoints (C2SP tlog-cosignature, text of commit 01194db).
 
 A cosignature says: at this time, this was the largest tree that the witness had seen of this log, and it is
 consistent with all that it saw before. Of extension lines it says nothing, though it covers them.

@@ -1,4 +1,4 @@
-"""Signed notes: text signed by one or more keys (C2SP signed-note v1.0.0).
+"""Signed notes: text signed by one or more keys (C2SP signed-note, text of commit 0552876).
 
 Strict where the standard leaves room, so that a note that is accepted has exactly one spelling: base64 is
 canonical, a note has at most 100 signatures and a million bytes, and a known key's signature that fails

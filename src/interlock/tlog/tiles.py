@@ -1,4 +1,4 @@
-"""The log cut into tiles (C2SP tlog-tiles, editor's copy of commit 0ad71eb): where each hash is kept.
+"""The log cut into tiles (C2SP tlog-tiles, text of commit 0ad71eb): where each hash is kept.
 
 Level 0 holds the leaf hashes, level 1 the hash of each full tile of level 0, and so on; a tile is 256 hashes
 of 32 bytes, the last one of a level may be narrower (*partial*). What is between two levels is computed. A

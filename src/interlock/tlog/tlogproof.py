@@ -1,7 +1,7 @@
-"""A proof in one text file, for verifying offline that an entry is in a log (C2SP tlog-proof, editor's copy).
+"""A proof in one text file, for verifying offline that an entry is in a log (C2SP tlog-proof).
 
-The text followed is the later one of two, which has a section on verifying (the first is of commit 0065ea5; the
-later one's commit is not known). A file is a line that names the format, a line `extra` if there are extra
+The format is that of commit 0065ea5, the steps of verifying those of another copy, with the same format and a
+section on them, whose commit is not known. A file is a line that names the format, a line `extra` if there are extra
 data, a line `index`, the inclusion proof with a hash a line, an empty line, and the signed checkpoint verbatim.
 
 Extra data are authenticated by nothing: they MUST NOT be trusted beyond helping to find the leaf. The leaf hash

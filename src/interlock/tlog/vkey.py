@@ -1,4 +1,4 @@
-"""Verifier keys and key IDs (C2SP signed-note v1.0.0, "Signatures" and "Verifier keys").
+"""Verifier keys and key IDs (C2SP signed-note, "Signatures" and "Verifier keys", text of commit c8760d3).
 
 A vkey is `<name>+<key ID, 8 hex digits>+base64(signature type || public key)`. Name and key ID together say
 which key made a signature *and* how, so one public key has another ID for each signature type; a vkey of one
