@@ -5,6 +5,7 @@ It MUST NOT do anything but read: nothing is created, connected to or started by
 
 from interlock.config.changes import Change, plan
 from interlock.config.conflicts import Conflict, find_conflicts
+from interlock.config.exports import Destination, Export, HeaderValue, Only
 from interlock.config.hosts import Address
 from interlock.config.issuers import Issuer
 from interlock.config.json_schema import schema
@@ -26,9 +27,13 @@ __all__ = [
     "Conflict",
     "Connections",
     "Cors",
+    "Destination",
+    "Export",
+    "HeaderValue",
     "HostCertificate",
     "Issuer",
     "Listener",
+    "Only",
     "Param",
     "Pattern",
     "Rate",

@@ -50,6 +50,10 @@ def plan(old: Config, new: Config) -> list[Change]:
                 {issuer.issuer: issuer for issuer in before.issuers},
                 {issuer.issuer: issuer for issuer in after.issuers},
             )
+        elif section == "exports":
+            found = _entries(
+                "exports.%s", {export.name: export for export in before}, {export.name: export for export in after}
+            )
         elif section == "listeners":
             found = _entries(
                 "listeners[%s]",

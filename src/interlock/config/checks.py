@@ -71,8 +71,10 @@ def check(view: View, *, look_at_files: bool = True) -> Iterator[Finding]:
     if view.whole:
         yield from _fall_throughs(view)
     yield from _issuers(view)
+    yield from _exports(view)
     if look_at_files:
         yield from _files(view)
+        yield from _export_files(view)
     if view.whole:
         yield from _unused(view)
 
@@ -282,6 +284,41 @@ def _issuers(view: View) -> Iterator[Finding]:
             yield Finding((*where, "jwks"), f"{issuer.jwks} does not exist: no token can be verified", warning=True)
 
 
+def _exports(view: View) -> Iterator[Finding]:
+    seen: dict[str, int] = {}
+    for number, export in enumerate(view.config.exports):
+        where: Where = ("exports", number)
+        to = export.to
+        if export.name in seen:
+            yield Finding((*where, "name"), f"`{export.name}` is also {{other}}", other=("exports", seen[export.name]))
+        seen.setdefault(export.name, number)
+        if to.scheme in ("http", "https") and export.format in ("cef", "syslog"):
+            yield Finding((*where, "format"), f"{export.format} does not go over HTTP", "use ocsf or jsonl")
+        if export.headers and to.scheme not in ("http", "https"):
+            yield Finding((*where, "headers"), f"have no meaning for {to.scheme}:")
+        if "confirm" in export.model_fields_set and to.scheme not in ("tls", "tcp"):
+            yield Finding((*where, "confirm"), f"has no meaning for {to.scheme}:")
+        if export.tls is not None:
+            if to.scheme not in ("https", "tls"):
+                yield Finding((*where, "tls"), f"has no meaning for {to.scheme}:")
+            if (export.tls.certificate is None) != (export.tls.key is None):
+                yield Finding((*where, "tls"), "needs `certificate` and `key` together")
+        for service in export.only.service:
+            if "*" not in service:
+                yield from _unknown(view, (*where, "only", "service"), "services", service, "a service")
+
+
+def _export_files(view: View) -> Iterator[Finding]:
+    for number, export in enumerate(view.config.exports):
+        if export.to.scheme == "file" and not export.to.path.parent.is_dir():
+            yield Finding(("exports", number, "to"), f"the folder {export.to.path.parent} does not exist", warning=True)
+        for name, value in export.headers.items():
+            for secret in value.references:
+                if secret.path is not None and not secret.path.is_file():
+                    place = ("exports", number, "headers", name)
+                    yield Finding(place, f"{secret.path} does not exist", warning=True)
+
+
 def _files(view: View) -> Iterator[Finding]:
     for where, path in _named_files(view):
         if path is not None and not path.is_file():
@@ -308,6 +345,11 @@ def _named_files(view: View) -> Iterable[tuple[Where, Path | None]]:
             yield ("services", name, "tls", "ca"), service.tls.ca
             yield ("services", name, "tls", "certificate"), service.tls.certificate
             yield ("services", name, "tls", "key"), service.tls.key
+    for number, export in enumerate(view.config.exports):
+        if export.tls is not None:
+            yield ("exports", number, "tls", "ca"), export.tls.ca
+            yield ("exports", number, "tls", "certificate"), export.tls.certificate
+            yield ("exports", number, "tls", "key"), export.tls.key
 
 
 def _unused(view: View) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo
 
+from interlock.config.exports import Export
 from interlock.config.fields import (
     Duration,
     FilePath,
@@ -103,6 +104,8 @@ class Config(Section):
     """What each role permits."""
     identity: Identities = Identities()
     objectives: Objectives = Objectives()
+    exports: tuple[Export, ...] = ()
+    """Where else the sealed record goes."""
     frameworks: tuple[Framework, ...] = ()
     """What compliance is asked for. Accepted and checked; not used yet."""
 

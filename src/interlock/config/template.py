@@ -135,6 +135,14 @@ roles:
 #      leeway: 30s
 #      roles: {from: groups, map: {Tellers: teller}}
 
+# Where else the sealed record goes, each record at least once.
+#exports:
+#  - name: siem
+#    format: ocsf                   # or cef, syslog, jsonl
+#    to: https://siem.example.com/ingest   # or tls://HOST:PORT, file:PATH
+#    headers: {Authorization: "Bearer ${env:SIEM_TOKEN}"}
+#    only: {decision: deny}         # left out: everything
+
 # Security goals that are measured, and frameworks that are asked for.
 #objectives: {availability: 99.95%, detection: 60s, response: 5m}
 #frameworks: [gdpr, pci-dss-4.0.1]
