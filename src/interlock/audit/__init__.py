@@ -19,6 +19,7 @@ from interlock.audit.recorder import Recorder
 from interlock.audit.recorder_process import run_recorder, seal_now
 from interlock.audit.report import Problem, Report
 from interlock.audit.segment import Recipient, RecordId, format_id, parse_id
+from interlock.audit.signing import LogSigner, LogVerifier, log_signer, log_verifier
 from interlock.audit.verify import verify
 from interlock.audit.voice import Page
 from interlock.audit.writer import SegmentWriter, SyncTicket
@@ -30,6 +31,8 @@ __all__ = [
     "Files",
     "HandshakeRefused",
     "Intent",
+    "LogSigner",
+    "LogVerifier",
     "OpenKey",
     "Outcome",
     "Page",
@@ -45,6 +48,8 @@ __all__ = [
     "SyncTicket",
     "encode",
     "format_id",
+    "log_signer",
+    "log_verifier",
     "parse_id",
     "query",
     "read_frames",

@@ -5,6 +5,7 @@
    next one hashed. The running hash goes through all of them.
 3. What each `begin` carries must be what the entries before it amount to.
 4. The place remembered in `head`, and one kept elsewhere, must be on the chain.
+ 5. The leaves that it names are those of the tree that was signed (`tree_check.py`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from interlock.audit.journal import (
     Opened,
     Scan,
     Sealed,
+    Signed,
     State,
     journal_path,
     numbers,
@@ -31,6 +33,7 @@ from interlock.audit.journal import (
     tail_hash,
 )
 from interlock.audit.report import Report
+from interlock.audit.tree_check import TreeCheck
 from interlock.errors import RecordError
 from interlock.tlog import START
 
@@ -55,7 +58,7 @@ class Ledger:
 class Chain:
     """The journal of one record."""
 
-    def __init__(self, record: Path, report: Report, files: Files) -> None:
+    def __init__(self, record: Path, report: Report, files: Files, tree: TreeCheck) -> None:
         self.ledgers: dict[bytes, Ledger] = {}
         self.running = START
         self.stopped = False
@@ -63,6 +66,8 @@ class Chain:
         self._record = record
         self._report = report
         self._files = files
+        self._tree = tree
+        self._leaves = 0  # sealed so far
         self._ends: list[tuple[int, int | None]] = []  # (file number, where it ends) in order
 
     def read(self, known_head: str | None = None) -> None:
@@ -90,7 +95,7 @@ class Chain:
                     if isinstance(entry, Begin):
                         self._check_begin(name, entry, state, number)
                     state.apply(entry)
-                    self._note(entry)
+                    self._note(name, entry)
                     entries += 1
                     self.running = scan.running
                     wanted.discard((number, scan.offset, self.running.hex()))
@@ -101,6 +106,9 @@ class Chain:
                 self._report.problem(name, f"cannot be read: {error.strerror}")
             else:
                 self._check_end(scan, name, at)
+                continue
+            self._tree.lose()
+        self._tree.finish()
         self.stopped = state.stopped
         if headless and (entries > 1 or len(found) > 1):  # a journal has its head before its second entry
             self._report.problem("head", "is missing")
@@ -157,6 +165,8 @@ class Chain:
         before = {segment: item.carried() for segment, item in state.known.items()}
         if known != before or set(begin.closed) != state.closed:
             self._report.problem(name, "carries over other segments than the file before it holds")
+        if (begin.size, begin.signed_size, begin.signed_root) != (state.size, state.signed_size, state.signed_root):
+            self._report.problem(name, "counts other leaves than the file before it holds")
 
     def _check_end(self, scan: Scan, name: str, at: int) -> None:
         end = self._ends[at][1]
@@ -185,9 +195,12 @@ class Chain:
         elif length:
             self._report.notices.append(f"{name}: {length} bytes after its end were never part of the chain")
 
-    def _note(self, entry: Entry) -> None:
+    def _note(self, name: str, entry: Entry) -> None:
         match entry:
             case Begin():
+                if entry.size != self._leaves:
+                    self._tree.lose()
+                self._leaves = entry.size
                 for carried in entry.known:  # the same as before, unless the chain is damaged
                     ledger = self.ledgers.get(carried.segment)
                     if ledger is None or ledger.count != carried.count:
@@ -198,9 +211,13 @@ class Chain:
                 self.ledgers[entry.segment] = Ledger(entry)
             case Sealed():
                 ledger = self.ledgers[entry.segment]
+                self._leaves += entry.count
+                self._tree.add(entry.leaves)
                 ledger.leaves.update(entry.leaves)
                 ledger.count += entry.count
             case Closed():
                 self.ledgers[entry.segment].closed = entry
+            case Signed():
+                self._tree.signed(name, entry)
             case _:
                 pass

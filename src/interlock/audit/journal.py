@@ -60,6 +60,9 @@ class Begin(msgspec.Struct, array_like=True, tag="begin"):
     boot_id: str
     known: list[Carried]
     closed: list[str]
+    size: int = 0  # leaves sealed in the files before
+    signed_size: int = 0  # of the newest checkpoint in them
+    signed_root: bytes = b""
 
 
 class Opened(msgspec.Struct, array_like=True, tag="open"):
@@ -110,6 +113,14 @@ class Lost(msgspec.Struct, array_like=True, tag="lost"):
     time_ns: int
 
 
+class Signed(msgspec.Struct, array_like=True, tag="sign"):
+    """The checkpoint over all leaves of the seals before: on disk before it is published."""
+
+    size: int
+    root: bytes
+    time_ns: int
+
+
 class Stopped(msgspec.Struct, array_like=True, tag="stop"):
     """The recorder stopped with everything sealed."""
 
@@ -123,7 +134,7 @@ class Resumed(msgspec.Struct, array_like=True, tag="resume"):
     boot_id: str
 
 
-Entry = Begin | Opened | Sealed | Settled | Closed | Lost | Stopped | Resumed
+Entry = Begin | Opened | Sealed | Settled | Closed | Lost | Signed | Stopped | Resumed
 
 # How a segment came to be closed.
 CLEAN = "clean"  # its writer said so, as its last frame
@@ -181,6 +192,9 @@ class State:
     def __init__(self) -> None:
         self.known: dict[bytes, Known] = {}
         self.closed: set[str] = set()  # file names
+        self.size = 0  # leaves: the place of the next one in the tree
+        self.signed_size = 0  # of the newest checkpoint
+        self.signed_root = b""
         self.stopped = False
 
     def apply(self, entry: Entry) -> None:
@@ -192,6 +206,7 @@ class State:
                 if known is None or entry.first != known.count or len(entry.leaves) != 32 * entry.count:
                     raise RecordError("a seal does not follow the one before")
                 known.count += entry.count
+                self.size += entry.count
                 known.offset = entry.offset
                 known.digest = entry.digest
             case Opened():
@@ -210,8 +225,14 @@ class State:
             case Begin():
                 self.known = {carried.segment: Known(carried) for carried in entry.known}
                 self.closed = set(entry.closed)
+                self.size = entry.size
+                self.signed_size, self.signed_root = entry.signed_size, entry.signed_root
             case Lost():
                 self.closed.discard(entry.file)
+            case Signed():
+                if entry.size != self.size:
+                    raise RecordError("a checkpoint covers other leaves than were sealed before it")
+                self.signed_size, self.signed_root = entry.size, entry.root
             case Stopped():
                 self.stopped = True
             case Resumed():

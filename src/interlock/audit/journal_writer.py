@@ -18,6 +18,7 @@ from interlock.audit.journal import (
     Head,
     Resumed,
     Scan,
+    Sealed,
     State,
     Stopped,
     encode_head,
@@ -58,7 +59,13 @@ class JournalWriter:
         self._headed = False  # `head` remembers a place of this journal
         self._bare = False  # nothing was found but the very first entry
         self._unsure = False  # bytes after `_offset` may not be on disk
+        self._sealed: list[Sealed] = []  # on disk, not taken yet
         self.state = State()
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The number of the file that the chain ends with, and the offset after its last entry on disk."""
+        return self._number, self._offset
 
     @property
     def running(self) -> bytes:
@@ -102,6 +109,11 @@ class JournalWriter:
 
     def add(self, entry: Entry) -> None:
         self._queue.append(entry)
+
+    def take_sealed(self) -> list[Sealed]:
+        """The seals that were put on disk since this was last asked."""
+        sealed, self._sealed = self._sealed, []
+        return sealed
 
     def commit(self) -> None:
         """Put the queue on disk or raise `OSError`; what is queued stays queued until it is."""
@@ -206,6 +218,9 @@ class JournalWriter:
             boot_id=self._boot,
             known=[known.carried() for known in self.state.known.values()],
             closed=sorted(self.state.closed),
+            size=self.state.size,
+            signed_size=self.state.signed_size,
+            signed_root=self.state.signed_root,
         )
         data, running = frame(self._running, begin)
         path = journal_path(self._record, number)
@@ -243,6 +258,8 @@ class JournalWriter:
         queue, self._queue = self._queue, []
         for entry in queue:
             self.state.apply(entry)
+            if isinstance(entry, Sealed):
+                self._sealed.append(entry)
 
     def _with_reserve(self, write: Callable[[], None]) -> None:
         try:

@@ -7,11 +7,13 @@ Each `tick` goes this way, and a crash between any two steps leads the next reco
  3. sync each segment that has something new, and queue its seal; one that cannot be synced is condemned;
  4. queue a close for each segment that has ended and whose intents all have outcomes;
  5. put the queue on disk;
- 6. write own records: alarms, and `unknown` outcomes for the intents of writers that died;
- 7. publish the time: everything attested before this tick is sealed.
+ 6. take what was sealed into the tree, and once a second sign a checkpoint of it (`tree.py`);
+ 7. write own records: alarms, and `unknown` outcomes for the intents of writers that died;
+ 8. publish the time: everything attested before this tick is sealed.
 
-It holds no key but the recipient's public one, so it cannot read the record. It MUST NOT seal what is not on
-disk or not what the writer hashed, MUST NOT publish a tick that failed, and never changes another's file.
+It holds the key that signs checkpoints and the recipient's public one, so it cannot read the record. It MUST NOT
+seal what is not on disk or not what the writer hashed, MUST NOT publish a tick that failed, and never changes
+another's file.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ from interlock.audit.journal import Closed, Sealed
 from interlock.audit.journal_writer import FILE_SIZE, JournalWriter
 from interlock.audit.reserve import RESERVE_SIZE, Reserve
 from interlock.audit.segment import Recipient
+from interlock.audit.tree import RecordTree, Signer
 from interlock.audit.voice import Page, Voice
 from interlock.audit.writer import SegmentWriter
 from interlock.clock import SECOND, Clock, SystemClock
-from interlock.errors import RecordError, RecordUnavailable
+from interlock.errors import RecordError
 from interlock.model import Event
 
 _RESERVE_EVERY = 5 * SECOND
@@ -41,6 +44,7 @@ class Recorder:
         self,
         record: Path,
         recipient: Recipient,
+        signer: Signer,
         page: Page,
         attest: AttestPage,
         *,
@@ -67,7 +71,8 @@ class Recorder:
             record, "recorder", recipient, clock=self._clock, attest=attest, files=self._files, boot=self._boot
         )
         self._voice = Voice(self._own, page)
-        self._journal, self._follower = self._make()
+        self._signer = signer
+        self._journal, self._follower, self._tree = self._make()
         self._started = False
 
     @property
@@ -79,6 +84,11 @@ class Recorder:
     def own(self) -> SegmentWriter:
         """What writes the recorder's own records."""
         return self._own
+
+    @property
+    def checkpoints(self) -> int:
+        """How many were signed."""
+        return self._tree.signed
 
     @property
     def alarms(self) -> int:
@@ -100,6 +110,8 @@ class Recorder:
             busy = busy or new or bool(self._follower.leaving)
             self._journal.commit()
             self._follower.committed()
+            self._tree.add(self._journal.take_sealed())
+            self._tree.tend()
         except (OSError, RecordError) as error:
             trouble = str(error)
         if self._voice.waiting:
@@ -121,8 +133,9 @@ class Recorder:
             self._voice.close()
             self._settle(rounds)
             if not self.trouble and not self._voice.waiting:
+                self._tree.tend(at_once=True)
                 self._journal.stop()
-        except (RecordUnavailable, OSError) as error:
+        except (RecordError, OSError) as error:
             self.trouble = str(error)
         good = not self.trouble and not self._voice.waiting
         self.close()
@@ -138,7 +151,7 @@ class Recorder:
             if not self.tick() and not self.trouble:
                 return
 
-    def _make(self) -> tuple[JournalWriter, Follower]:
+    def _make(self) -> tuple[JournalWriter, Follower, RecordTree]:
         files, clock = self._files, self._clock
         journal = JournalWriter(
             self._record,
@@ -152,12 +165,13 @@ class Recorder:
         follower = Follower(
             segments, journal, self._voice, attest=self._attest, files=files, clock=clock, boot=self._boot
         )
-        return journal, follower
+        return journal, follower, RecordTree(self._record, journal, self._signer, files=files, clock=clock)
 
     def _start(self) -> None:
         """Go on where the last recorder ended; after an error, as if it had not been tried."""
         try:
             problems = self._journal.start()
+            problems += self._tree.start()
             state = self._journal.state
             begun = bool(state.known or state.closed or problems)
             if begun and (not state.stopped or problems):
@@ -172,7 +186,7 @@ class Recorder:
         except (OSError, RecordError):
             self.close()
             self._voice.hush()
-            self._journal, self._follower = self._make()
+            self._journal, self._follower, self._tree = self._make()
             raise
         self._started = True
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from interlock.audit.attest import AttestPage
 from interlock.audit.recorder import Recorder
 from interlock.audit.segment import Recipient
+from interlock.audit.tree import Signer
 from interlock.audit.voice import Page
 
 _BUSY = 0.05  # seconds between ticks under load
@@ -20,6 +21,7 @@ _LAST_TRIES = 3.0  # seconds for the disk to come back before leaving all the sa
 def run_recorder(
     record: Path,
     recipient: Recipient,
+    signer: Signer,
     page: Page,
     attest: AttestPage,
     *,
@@ -38,7 +40,7 @@ def run_recorder(
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    recorder = Recorder(record, recipient, page, attest)
+    recorder = Recorder(record, recipient, signer, page, attest)
     pause = _BUSY
     while not stopping:
         pause = _BUSY if recorder.tick() else min(_IDLE, pause * 1.5)
@@ -64,6 +66,6 @@ class NoPage:
         """It is on the record all the same."""
 
 
-def seal_now(record: Path, recipient: Recipient, attest: AttestPage) -> bool:
+def seal_now(record: Path, recipient: Recipient, signer: Signer, attest: AttestPage) -> bool:
     """Seal what a command without a running node wrote; the caller holds the data directory's lock."""
-    return Recorder(record, recipient, NoPage(), attest).stop()
+    return Recorder(record, recipient, signer, NoPage(), attest).stop()

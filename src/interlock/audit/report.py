@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from interlock.tlog import Checkpoint
+
 
 class Problem(msgspec.Struct, frozen=True):
     """One thing that is amiss: in which file, where, and what."""
@@ -30,6 +32,8 @@ class Report(msgspec.Struct):
     segments: int = 0
     problems: list[Problem] = []
     notices: list[str] = []
+    checkpoint: Checkpoint | None = None  # the newest signed one; keep it elsewhere, as it was signed
+    checkpoint_time: int = 0  # when it was signed, in seconds since 1970, by the log's clock
     head: str = ""  # the journal's running hash; keep it elsewhere to prove a later record goes on from it
 
     @property

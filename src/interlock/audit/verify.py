@@ -1,6 +1,6 @@
 """Checks the whole record with nothing but its files: no key is needed, and nothing is changed.
 
- 1. The journal is one chain (`chain.py`).
+ 1. The journal is one chain (`chain.py`), and its leaves are those of the tree that was signed (`tree_check.py`).
  2. Every segment that it names is there, with the header that it had.
  3. Every frame that was sealed is there, in order, and hashes to the leaf that was sealed.
  4. A closed segment ends where the journal says, and as it says.
@@ -10,12 +10,12 @@
     acknowledges anything.
  8. Where there is no journal at all, every record is attested by the running node: it has just started.
 
-Without a head kept elsewhere this proves nothing against someone who can rewrite all files together.
+Without a checkpoint kept elsewhere this proves nothing against someone who holds the signing key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,8 @@ from interlock.audit.journal import numbers, tail_hash
 from interlock.audit.reader import Frame, SegmentReader, segment_files
 from interlock.audit.report import Report
 from interlock.audit.segment import RecordId, format_id
+from interlock.audit.signing import LogVerifier
+from interlock.audit.tree_check import TreeCheck
 from interlock.errors import RecordError
 from interlock.model import Event
 from interlock.tlog import LEAF_PREFIX
@@ -46,26 +48,32 @@ def verify(
     record: Path,
     *,
     attest: Path | None = None,
+    log: LogVerifier | None = None,
+    kept: Sequence[tuple[str, bytes]] = (),
     known_head: str | None = None,
     progress: Progress | None = None,
     files: Files | None = None,
 ) -> Report:
     """Verify the record in `record`.
 
-    `attest` is the attest page of the running node, when there is one; `known_head` a `Report.head` that
-    was kept elsewhere and that this record must go on from.
+    `attest` is the attest page of the running node, when there is one; `log` verifies checkpoints, of which
+    `kept` are some that were kept elsewhere, by name, and `known_head` is a `Report.head` that was: this record
+    must go on from all of them.
     """
-    return _Verification(record, attest, progress, files or Files()).run(known_head)
+    return _Verification(record, attest, log, progress, files or Files()).run(known_head, kept)
 
 
 class _Verification:
-    def __init__(self, record: Path, attest: Path | None, progress: Progress | None, files: Files) -> None:
+    def __init__(
+        self, record: Path, attest: Path | None, log: LogVerifier | None, progress: Progress | None, files: Files
+    ) -> None:
         self._record = record
         self._attest = attest
         self._progress = progress
         self._files = files
         self._report = Report()
-        self._chain = Chain(record, self._report, files)
+        self._tree = TreeCheck(record, self._report, files, log)
+        self._chain = Chain(record, self._report, files, self._tree)
         self._open: dict[bytes, set[int]] = {}  # intents without outcome in their own segment
         self._elsewhere: list[RecordId] = []  # intents that have their outcome in another segment
         self._notable: dict[RecordId, int] = {}
@@ -76,8 +84,9 @@ class _Verification:
         self._done = 0
         self._total = 0
 
-    def run(self, known_head: str | None) -> Report:
+    def run(self, known_head: str | None, kept: Sequence[tuple[str, bytes]]) -> Report:
         report = self._report
+        self._tree.begin(kept)
         self._chain.read(known_head)
         present = {path.name: path for path in segment_files(self._record, self._files)}
         self._total = sum(self._size(path) for path in present.values())

@@ -25,7 +25,7 @@ from interlock.control.publish import Publisher
 from interlock.control.reading import Acknowledge, Question, acknowledge, ask
 from interlock.control.status import read_status
 from interlock.errors import InterlockError, NodeError, UsageError
-from interlock.keys import Keyring, load_kek
+from interlock.keys import Keyring, open_keyring
 from interlock.model import Event, Principal
 from interlock.snapshot import NodePage
 from interlock.store import State
@@ -82,10 +82,11 @@ class Administration:
             self._acts.close()
             self._acts = None
             if self.page is None:
-                from interlock.audit import AttestPage, seal_now
+                from interlock.audit import AttestPage, log_signer, seal_now
                 from interlock.keys import recipient
 
-                seal_now(self.paths.record, recipient(self.paths.keys), AttestPage.open(self.paths.attest))
+                paths, signer = self.paths, log_signer(self.keyring)
+                seal_now(paths.record, recipient(paths.keys), signer, AttestPage.open(paths.attest))
         if "state" in self.__dict__:
             self.state.close()
         if self.page is not None:
@@ -94,7 +95,7 @@ class Administration:
     @cached_property
     def keyring(self) -> Keyring:
         """Opened when first needed: revoking must not need the key-encryption key."""
-        return Keyring(self.paths.keys, load_kek(self.config.keys.kek, self.paths.keys))
+        return open_keyring(self.config.keys, self.paths.keys, clock=self.clock)
 
     @cached_property
     def state(self) -> State:

@@ -1,26 +1,50 @@
 """The node's keys: the KEK, what is sealed under it, the record's recipient, API key material."""
 
 from interlock.keys.apikey import lookup_hash, mint, well_formed
-from interlock.keys.kek import Secret, ensure_folder, load_kek, parse_kek
-from interlock.keys.keyring import ASSERTION, LOOKUP, RECORD, Keyring
+from interlock.keys.intake import INTAKE, intake, intake_keys, keep_intake, turn_intake
+from interlock.keys.kek import ensure_folder, load_kek, parse_kek
+from interlock.keys.keyring import ASSERTION, LOOKUP, RECORD, Keyring, open_keyring
+from interlock.keys.log_key import LOG, LogKey, ensure_log_key, log_names, open_log_key, rotate_log_key
 from interlock.keys.recipient import Recipient, RecipientKey, recipient
 from interlock.keys.sealing import read_private, write_private
+from interlock.keys.wrapping import Kek, KekUnavailable, LocalKek
+from interlock.keys.store_key import STORE, StoreKey, StoreKeys, drop_old_store, store_keys, turn_store
 
 __all__ = [
     "ASSERTION",
+    "INTAKE",
+    "LOG",
     "LOOKUP",
     "RECORD",
+    "STORE",
+    "Kek",
+    "KekUnavailable",
     "Keyring",
+    "LocalKek",
+    "LogKey",
     "Recipient",
     "RecipientKey",
-    "Secret",
+    "StoreKey",
+    "StoreKeys",
+    "drop_old_store",
     "ensure_folder",
+    "ensure_log_key",
+    "intake",
+    "intake_keys",
+    "keep_intake",
     "load_kek",
+    "log_names",
     "lookup_hash",
     "mint",
+    "open_keyring",
+    "open_log_key",
     "parse_kek",
     "read_private",
     "recipient",
+    "rotate_log_key",
+    "store_keys",
+    "turn_intake",
+    "turn_store",
     "well_formed",
     "write_private",
 ]

@@ -14,11 +14,12 @@ from interlock.control.paths import Paths
 from interlock.errors import KeyMaterialError
 from interlock.snapshot import Counter, MetricsPage, NodePage, Tallies
 from interlock.snapshot.page import ALARMS, READY, RECORDER_SLOT, SEALED_NS
-from interlock.supervisor.prepare import Prepared
+from interlock.supervisor.prepare import Prepared, in_child
 
 if TYPE_CHECKING:
     from interlock.audit import Recorder
     from interlock.config import Config
+    from interlock.keys import LogKey
 
 
 class Bodies:
@@ -51,6 +52,7 @@ class Bodies:
         from interlock.control.reload import apply
         from interlock.control.service import Administration
         from interlock.control.wire import os_actor
+        from interlock.keys import ensure_log_key
 
         clock = SystemClock()
         notes = []
@@ -58,6 +60,7 @@ class Bodies:
         if not (self._paths.keys / "record.pub").exists():
             notes.append("made the node's keys")
         desk.keyring.ensure()
+        ensure_log_key(desk.keyring)
         acts = desk.acts(os_actor())
         try:
             if uses_own_authority(self._config) and ensure_certificate(
@@ -72,10 +75,13 @@ class Bodies:
 
     def recorder(self) -> None:
         """Seals what the others write."""
-        from interlock.audit import AttestPage, run_recorder
-        from interlock.keys import recipient
+        from interlock.audit import AttestPage, LogSigner, run_recorder
+        from interlock.keys import LogKey, log_names, recipient
 
+        # The one key that it needs, opened by a child: it never holds the key-encryption key.
+        key = in_child(self._log_key, LogKey)
         self._settle("recorder")
+        signer = LogSigner(key.origin, key.private, log_names(self._paths.keys).keys)
         page, clock = self._page, SystemClock()
         page.set_state(RECORDER_SLOT, READY)
         page.beat(RECORDER_SLOT, clock.monotonic())
@@ -97,11 +103,17 @@ class Bodies:
         sealed = run_recorder(
             self._paths.record,
             recipient(self._paths.keys),
+            signer,
             RecordWords(page),
             AttestPage.open(self._paths.attest),
             on_tick=alive,
         )
         raise SystemExit(0 if sealed else 1)
+
+    def _log_key(self) -> LogKey:
+        from interlock.keys import open_keyring, open_log_key
+
+        return open_log_key(open_keyring(self._config.keys, self._paths.keys, clock=SystemClock()))
 
     def control(self) -> None:
         """Answers commands and keeps things fresh."""

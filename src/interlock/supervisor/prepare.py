@@ -1,7 +1,8 @@
-"""Runs what needs the key-encryption key in a short-lived child, so that the supervisor never holds it.
+"""Runs what needs the key-encryption key in a short-lived child, so that who asks never holds it.
 
-The child opens the keys, brings the state up to date, makes certificates and writes the first snapshot;
-what it hands back is what the workers need, and nothing more.
+For the supervisor the child opens the keys, brings the state up to date, makes certificates and writes the first
+snapshot; what it hands back is what the workers need, and nothing more. For the recorder it opens the one key that
+signs checkpoints.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import msgspec
 
@@ -30,12 +32,15 @@ class Prepared(msgspec.Struct):
 
 
 class _Outcome(msgspec.Struct):
-    prepared: Prepared | None = None
+    given: bytes = b""
     failed: wire.Reply | None = None
 
 
-def in_child(body: Callable[[], Prepared], *, closing: Iterable[Closeable] = ()) -> Prepared:
-    """Run `body` in a child and give what it gave, or raise what it raised."""
+Given = TypeVar("Given")
+
+
+def in_child(body: Callable[[], Given], kind: type[Given], *, closing: Iterable[Closeable] = ()) -> Given:
+    """Run `body` in a child and give what it gave, a structure of that kind, or raise what it raised."""
     read, write = os.pipe()
 
     def child() -> None:
@@ -57,13 +62,12 @@ def in_child(body: Callable[[], Prepared], *, closing: Iterable[Closeable] = ())
         raise NodeError(f"the preparation ended early ({describe_exit(status)})") from None
     if outcome.failed is not None:
         wire.raise_error(outcome.failed)
-    assert outcome.prepared is not None
-    return outcome.prepared
+    return msgspec.msgpack.decode(outcome.given, type=kind)
 
 
-def _outcome(body: Callable[[], Prepared]) -> _Outcome:
+def _outcome(body: Callable[[], object]) -> _Outcome:
     try:
-        return _Outcome(prepared=body())
+        return _Outcome(given=msgspec.msgpack.encode(body()))
     except InterlockError as problem:
         return _Outcome(failed=wire.error_reply(problem))
     except Exception as problem:

@@ -27,7 +27,7 @@ from interlock.snapshot.page import FIRST_WORKER_SLOT
 from interlock.supervisor.bodies import Bodies
 from interlock.supervisor.node import Node
 from interlock.supervisor.notify import notify
-from interlock.supervisor.prepare import in_child
+from interlock.supervisor.prepare import Prepared, in_child
 from interlock.supervisor.sockets import close, listen, listen_alone
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _run(file: Path, config: Config, log: Log, announce: Callable[[str], None]) 
         page = _make_shared(paths, FIRST_WORKER_SLOT + workers)
         bodies = Bodies(file, config, paths, page, admin, log)
         held = [sock for own in sockets for sock in own]
-        prepared = in_child(bodies.prepare, closing=[*held, admin])
+        prepared = in_child(bodies.prepare, Prepared, closing=[*held, admin])
         for note in prepared.notes:
             log.info(note)
         bodies.give(prepared)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from interlock.audit import AttestPage, Recorder, Report, SegmentWriter, verify
 from interlock.audit.entries import Intent, Outcome, Refused, encode
 from interlock.audit.files import Files
 from interlock.audit.segment import RecordId, Segment
+from interlock.audit.signing import LogSigner
 from interlock.clock import ManualClock
 from interlock.model import Event
 
@@ -171,6 +172,7 @@ class World:
         self.boot = BOOT
         self.attest = AttestPage.open(folder / "attest", self.boot)
         self.recipient = PlainRecipient()
+        self.signer = LogSigner("log.example/test", bytes(range(32)))
 
     def writer(self, name: str = "worker-3", **settings: object) -> SegmentWriter:
         return SegmentWriter(
@@ -188,6 +190,7 @@ class World:
         return Recorder(
             self.record,
             self.recipient,
+            self.signer,
             self.page,
             self.attest,
             clock=self.clock,
@@ -197,8 +200,11 @@ class World:
             **settings,  # type: ignore[arg-type]
         )
 
-    def verify(self, known_head: str | None = None, attest: bool = False) -> Report:
-        return verify(self.record, known_head=known_head, attest=self.folder / "attest" if attest else None)
+    def verify(
+        self, known_head: str | None = None, attest: bool = False, kept: Sequence[tuple[str, bytes]] = ()
+    ) -> Report:
+        page = self.folder / "attest" if attest else None
+        return verify(self.record, known_head=known_head, attest=page, log=self.signer, kept=kept)
 
     def segments(self) -> list[Path]:
         return sorted((self.record / "segments").glob("*.seg"))

@@ -853,7 +853,7 @@ def test_seal_now_seals_what_a_command_wrote(world: World) -> None:
     writer = world.writer("cli")
     call(writer)
     writer.close()
-    assert seal_now(world.record, world.recipient, world.attest)
+    assert seal_now(world.record, world.recipient, world.signer, world.attest)
     assert world.verify().sealed == 3
     assert [entry for entry in journal(world) if isinstance(entry, Opened)]
 

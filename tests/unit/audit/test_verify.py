@@ -35,7 +35,8 @@ def finished(world: World) -> World:
 
 
 def all_files(world: World) -> list[Path]:
-    return [*world.journals(), *world.segments(), world.record / "head"]
+    log = [path for path in (world.record / "log").rglob("*") if path.is_file()]
+    return [*world.journals(), *world.segments(), world.record / "head", *log]
 
 
 def test_nothing_at_all_is_a_whole_record(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_the_result_comes_back_and_the_rest_does_not() -> None:
         seen.append(os.getpid())
         return PREPARED
 
-    assert in_child(body) == PREPARED
+    assert in_child(body, Prepared) == PREPARED
     assert seen == []
 
 
@@ -29,7 +29,7 @@ def test_what_it_raises_is_raised_here() -> None:
         raise KeyMaterialError("key 'lookup': sealed under another KEK")
 
     with pytest.raises(KeyMaterialError, match="another KEK"):
-        in_child(wrong_kek)
+        in_child(wrong_kek, Prepared)
 
 
 def test_a_faulty_file_keeps_each_fault_and_its_place() -> None:
@@ -39,7 +39,7 @@ def test_a_faulty_file_keeps_each_fault_and_its_place() -> None:
         )
 
     with pytest.raises(ConfigError) as caught:
-        in_child(faulty)
+        in_child(faulty, Prepared)
     assert [str(problem) for problem in caught.value.problems] == ["a.yaml:3: routes[0].when: no (yes)", "b: x"]
 
 
@@ -48,7 +48,7 @@ def test_what_nobody_foresaw_is_an_error_too(capfd: pytest.CaptureFixture[str]) 
         raise ZeroDivisionError
 
     with pytest.raises(NodeError, match="ZeroDivisionError"):
-        in_child(bug)
+        in_child(bug, Prepared)
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
@@ -58,7 +58,7 @@ def test_a_child_that_is_killed_is_noticed() -> None:
         return PREPARED
 
     with pytest.raises(NodeError, match="SIGKILL"):
-        in_child(killed)
+        in_child(killed, Prepared)
 
 
 def test_keys_are_not_in_its_repr() -> None:

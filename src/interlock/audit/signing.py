@@ -1,0 +1,87 @@
+"""Who signs the record's checkpoints, and how one is told from a stranger's.
+
+A checkpoint carries two signatures of the log: one of its text (C2SP signed-note), and one that says when as
+well (cosignature/v1, which a log may make of itself), so that a checkpoint signed anew while nothing happened
+still tells that the recorder was alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from interlock.clock import SECOND
+from interlock.keys import Keyring, ensure_log_key, log_names, open_log_key
+from interlock.tlog import (
+    COSIGNATURE_V1,
+    ED25519,
+    Checkpoint,
+    Cosigner,
+    Ed25519Signer,
+    Ed25519Verifier,
+    SignedCheckpoint,
+    VerifierKey,
+    WitnessPolicy,
+    format_checkpoint,
+    open_checkpoint,
+    sign_checkpoint,
+    verifier_key,
+    verify_cosignatures,
+)
+
+
+def log_signer(keyring: Keyring) -> LogSigner:
+    """The signer of a node's record, for who may open its keys; made if there is none yet."""
+    ensure_log_key(keyring)
+    key = open_log_key(keyring)
+    return LogSigner(key.origin, key.private, log_names(keyring.folder).keys)
+
+
+def log_verifier(keys: Path) -> LogVerifier:
+    """What opens the checkpoints of the node whose keys are in that folder. Needs no KEK."""
+    names = log_names(keys)
+    return LogVerifier(names.origin, names.keys)
+
+
+class LogVerifier:
+    """Opens the checkpoints of one log, by any key that it has or had."""
+
+    def __init__(self, origin: str, public_keys: Sequence[bytes]) -> None:
+        self.origin = origin
+        self.vkeys: list[VerifierKey] = [verifier_key(origin, ED25519, key) for key in public_keys]
+        self._verifiers = [Ed25519Verifier(key) for key in self.vkeys]
+        self._clocks = WitnessPolicy(1, [verifier_key(origin, COSIGNATURE_V1, key) for key in public_keys])
+
+    def open(self, data: bytes) -> Checkpoint:
+        """What this log signed; `LogError` for anything else."""
+        return self.open_signed(data).checkpoint
+
+    def open_signed(self, data: bytes) -> SignedCheckpoint:
+        """The same, with the note and all its signatures."""
+        return open_checkpoint(data, self._verifiers, origin=self.origin)
+
+    def time_of(self, signed: SignedCheckpoint) -> int:
+        """When the log says that it signed, in seconds since 1970; `LogError` if it does not say."""
+        return max(one.timestamp for one in verify_cosignatures(signed.opened.note, self._clocks))
+
+
+class LogSigner(LogVerifier):
+    """Signs. Its repr shows nothing of the key."""
+
+    def __init__(self, origin: str, private_key: bytes, public_keys: Sequence[bytes] = ()) -> None:
+        private = Ed25519PrivateKey.from_private_bytes(private_key)
+        public = private.public_key().public_bytes_raw()
+        super().__init__(origin, [public, *(key for key in public_keys if key != public)])
+        self._signer = Ed25519Signer(origin, private)
+        self._clock = Cosigner(origin, private)
+
+    def __repr__(self) -> str:
+        return f"LogSigner({self.origin!r})"
+
+    def sign(self, size: int, root: bytes, time_ns: int) -> bytes:
+        """The signed checkpoint of a tree."""
+        checkpoint = Checkpoint(self.origin, size, root)
+        when = self._clock.cosign(format_checkpoint(checkpoint), time_ns // SECOND)
+        return sign_checkpoint(checkpoint, [self._signer], [when])

@@ -1,0 +1,103 @@
+"""The tree's tiles on disk, under `log/` in the record: C2SP tlog-tiles paths, any static file server can serve them.
+
+    log/checkpoint                  the newest signed checkpoint
+    log/tile/<L>/<N>[.p/<W>]        hashes, 32 bytes each; entry bundles there are none: entries are the frames
+
+A tile is written aside, synced and renamed; one that is there is never changed. Partial tiles of an earlier
+size go once a checkpoint of a later one is published, and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from interlock.audit.files import Files, read_all, write_all
+from interlock.errors import RecordError
+from interlock.tlog import HASH_SIZE, TILE_WIDTH, Tile
+
+
+class Tiles:
+    """Reads and writes the tiles of one record. Is a `tlog.TileReader`."""
+
+    def __init__(self, log: Path, files: Files) -> None:
+        self._log = log
+        self._files = files
+        self._folders: set[Path] = set()  # known to be there, and on disk
+
+    def make_ready(self) -> None:
+        """The folder, on disk."""
+        self._make_folder(self._log)
+
+    def read(self, level: int, index: int, width: int) -> bytes:
+        """The first `width` hashes of a tile, from the tile itself or from a wider one; else `RecordError`."""
+        for path in self._holding(Tile(level, index, width)):
+            try:
+                fd = self._files.open(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise RecordError(f"{path} cannot be read: {error.strerror}") from error
+            try:
+                return read_all(self._files, fd, width * HASH_SIZE, 0)
+            finally:
+                self._files.close(fd)
+        raise RecordError(f"{self._log / Tile(level, index, width).path} is missing")
+
+    def write(self, tiles: Iterable[tuple[Tile, bytes]]) -> None:
+        """Put them on disk under their names, or raise `OSError`; some may be there then, and nothing is lost."""
+        renamed: dict[Path, None] = {}
+        for tile, data in tiles:
+            path = self._log / tile.path
+            self._make_folder(path.parent)
+            aside = path.with_name(f".{path.name}.new")
+            try:
+                self._files.unlink(aside)
+            except FileNotFoundError:
+                pass
+            fd = self._files.create(aside)
+            try:
+                write_all(self._files, fd, data, 0)
+                self._files.fdatasync(fd)
+            finally:
+                self._files.close(fd)
+            self._files.rename(aside, path)
+            renamed[path.parent] = None
+        for folder in renamed:
+            self._files.sync_folder(folder)
+
+    def forget_partial(self, tiles: Iterable[Tile]) -> None:
+        """Remove all partial tiles in the places of `tiles` but those themselves. An error is no matter."""
+        for tile in tiles:
+            folder = (self._log / Tile(tile.level, tile.index, 1).path).parent
+            try:
+                for name in self._files.list(folder):
+                    if name != str(tile.width) or tile.width == TILE_WIDTH:
+                        self._files.unlink(folder / name)
+                if tile.width == TILE_WIDTH:
+                    folder.rmdir()
+                    self._folders.discard(folder)
+            except OSError:
+                pass
+
+    def _holding(self, tile: Tile) -> list[Path]:
+        """Where the tile's hashes may be, the likeliest first."""
+        full = self._log / Tile(tile.level, tile.index, TILE_WIDTH).path
+        if tile.width == TILE_WIDTH:
+            return [full]
+        exact = self._log / tile.path
+        try:
+            names = self._files.list(exact.parent)
+        except OSError:
+            names = []
+        wider = sorted(int(name) for name in names if name.isdecimal() and int(name) > tile.width)
+        return [exact, full, *(exact.parent / str(width) for width in wider)]
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder in self._folders:
+            return
+        if folder != self._log:
+            self._make_folder(folder.parent)
+        self._files.make_folder(folder)
+        self._files.sync_folder(folder.parent)
+        self._folders.add(folder)

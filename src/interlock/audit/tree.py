@@ -1,0 +1,250 @@
+"""The recorder's Merkle tree over all sealed leaves, in the order of the journal's seals, and its checkpoints.
+
+What a checkpoint covers is on disk, and each step may be the last one before a crash:
+
+ 1. the seals are in the journal, on disk (the recorder's own commit);
+ 2. the tiles that they change are written and synced;
+ 3. the journal says size and root of the checkpoint to come, and that is synced;
+ 4. the checkpoint is signed and replaces the one before;
+ 5. partial tiles that only the one before needed are removed.
+
+The tree is derived: from the journal's leaves it comes out the same whatever was done when. So a tree that
+does not hold what the journal promised is an alarm, and is made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from interlock.audit.files import Files, read_all, write_aside
+from interlock.audit.journal import Begin, Scan, Sealed, Signed, journal_path
+from interlock.audit.journal_writer import JournalWriter
+from interlock.audit.tiles import Tiles
+from interlock.clock import SECOND, Clock
+from interlock.errors import LogError, RecordError
+from interlock.tlog import EMPTY_ROOT, HASH_SIZE, TILE_WIDTH, Checkpoint, Tile, TiledTree, TileReader, Tree, grown_tiles
+
+CHECKPOINT = "checkpoint"
+_EVERY = SECOND  # while there is something new
+_IDLE = 60 * SECOND  # a checkpoint is signed anew, with the time, when there is nothing
+LARGEST_CHECKPOINT = 1 << 20  # bytes of a checkpoint
+_AT_ONCE = 1 << 16  # leaves added in one step while catching up
+
+
+class Signer(Protocol):
+    """What signs checkpoints, and knows its own."""
+
+    origin: str
+
+    def sign(self, size: int, root: bytes, time_ns: int) -> bytes:
+        """The signed checkpoint."""
+        ...
+
+    def open(self, data: bytes) -> Checkpoint:
+        """A checkpoint that this log signed, with a key it has or had; `LogError`."""
+        ...
+
+
+class Edge:
+    """The partial tiles of a tree, kept in memory: growing it needs no others, and nobody can take these away."""
+
+    def __init__(self) -> None:
+        self._tiles: dict[tuple[int, int], bytes] = {}  # by level and index
+
+    @classmethod
+    def of(cls, tiles: TileReader, size: int) -> Edge:
+        """Those of a tree of that size, read from its tiles."""
+        edge = cls()
+        for tile in partial_tiles(size):
+            edge._tiles[tile.level, tile.index] = tiles.read(tile.level, tile.index, tile.width)
+        return edge
+
+    def read(self, level: int, index: int, width: int) -> bytes:
+        """For growing (`tlog.TileReader`)."""
+        return self._tiles[level, index]
+
+    def grow(self, tree: Tree, leaves: Sequence[bytes]) -> list[tuple[Tile, bytes]]:
+        """Append the leaves to the tree; the tiles that it has now and had not before."""
+        grown = grown_tiles(tree.append(leaves), self)
+        for tile, data in grown:
+            if tile.width < TILE_WIDTH:
+                self._tiles[tile.level, tile.index] = data
+            else:
+                self._tiles.pop((tile.level, tile.index), None)
+        return grown
+
+
+class RecordTree:
+    """The tree of one record; for the recorder's thread. Errors of the disk are `OSError`; the next try goes on."""
+
+    def __init__(self, record: Path, journal: JournalWriter, signer: Signer, *, files: Files, clock: Clock) -> None:
+        self.signed = 0  # checkpoints
+        self._record = record
+        self._journal = journal
+        self._signer = signer
+        self._files = files
+        self._clock = clock
+        self._path = record / "log" / CHECKPOINT
+        self._tiles = Tiles(record / "log", files)
+        self._tree = Tree()
+        self._new: list[bytes] = []  # leaves, 32 bytes each, not in the tree yet
+        self._unwritten: list[tuple[Tile, bytes]] = []
+        self._edge = Edge()
+        self._old: list[Tile] = []  # those of the newest checkpoint's tree, on disk
+        self._due = 0
+        self._idle_due = 0
+        self._published = -1  # size of the checkpoint that is there
+
+    @property
+    def size(self) -> int:
+        """Leaves in the tree and on their way into it."""
+        return self._tree.size + len(self._new)
+
+    def start(self) -> list[str]:
+        """Take up the tree where the journal says it is; gives what is wrong with what was found."""
+        problems: list[str] = []
+        state = self._journal.state
+        found = self._read(problems)
+        size, root = state.signed_size, state.signed_root or EMPTY_ROOT
+        try:
+            tiled = TiledTree(self._tiles, size)
+            self._tree = tiled.tree()
+            self._edge = Edge.of(self._tiles, size)
+            sound = self._tree.root() == root
+            if sound and found is not None and found.size <= size and tiled.root(found.size) != found.root:
+                problems.append("the checkpoint is of another tree")
+        except (RecordError, LogError) as error:
+            sound = False
+            problems.append(str(error))
+        if not sound:
+            problems.append("the tree's tiles do not lead to the root that was signed")
+            self._rebuild(size)
+            if self._tree.root() != root:
+                problems.append("the journal does not lead to the root that was signed")
+        if found is not None and found.size > size:
+            problems.append(f"the checkpoint covers {found.size} records, the journal {state.size}: it was set back")
+        if found is None and size and not problems:
+            problems.append("the checkpoint is missing")
+        self._old = partial_tiles(self._tree.size)
+        self._published = found.size if found is not None and not problems else -1
+        for leaves in sealed_leaves(self._files, self._record, self._journal.place, self._tree.size):
+            self._take(leaves)
+        return problems
+
+    def add(self, seals: Iterable[Sealed]) -> None:
+        """Leaves whose seals are on disk, in their order there."""
+        for seal in seals:
+            self._take(seal.leaves)
+
+    def tend(self, *, at_once: bool = False) -> bool:
+        """Make the next checkpoint if it is due; says whether it did."""
+        now = self._clock.monotonic()
+        ready = self._new or self._unwritten or self._published != self._tree.size
+        if not at_once and now < (self._due if ready else self._idle_due):
+            return False
+        if at_once and not ready and self._published >= 0:
+            return False
+        if self._published < 0 and not self._tree.size:
+            self._publish()  # of nothing: so whoever finds a larger one promised knows that there was one
+        self._write_tiles()
+        if self._published != self._tree.size or not ready:
+            self._publish()
+        self._due = now + _EVERY
+        self._idle_due = now + _IDLE
+        return True
+
+    def _take(self, leaves: bytes) -> None:
+        self._new += [leaves[at : at + HASH_SIZE] for at in range(0, len(leaves), HASH_SIZE)]
+
+    def _write_tiles(self) -> None:
+        while self._new or self._unwritten:
+            if not self._unwritten:
+                self._unwritten = self._edge.grow(self._tree, self._new[:_AT_ONCE])
+                del self._new[:_AT_ONCE]
+            self._tiles.write(self._unwritten)
+            self._unwritten = []
+
+    def _publish(self) -> None:
+        size, root = self._tree.size, self._tree.root()
+        state, now = self._journal.state, self._clock.wall()
+        if (state.signed_size, state.signed_root or EMPTY_ROOT) != (size, root):
+            self._journal.add(Signed(size, root, now))
+            self._journal.commit()
+        self._tiles.make_ready()
+        write_aside(self._files, self._path, self._signer.sign(size, root, now))
+        self.signed += 1
+        if self._published != size:
+            edge = partial_tiles(size)
+            self._tiles.forget_partial(_replaced(self._old, edge))
+            self._old = edge
+            self._published = size
+
+    def _read(self, problems: list[str]) -> Checkpoint | None:
+        try:
+            fd = self._files.open(self._path)
+            try:
+                return self._signer.open(read_all(self._files, fd, LARGEST_CHECKPOINT, 0))
+            finally:
+                self._files.close(fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            problems.append(f"the checkpoint cannot be read: {error.strerror}")
+        except LogError as error:
+            problems.append(f"the checkpoint is not one of ours: {error}")
+        return None
+
+    def _rebuild(self, size: int) -> None:
+        """The tree of the first `size` leaves again, from the journal alone."""
+        self._tree = Tree()
+        self._edge = Edge()
+        for leaves in sealed_leaves(self._files, self._record, self._journal.place, 0):
+            self._take(leaves[: (size - self.size) * HASH_SIZE])
+            self._write_tiles()
+            if self.size == size:
+                return
+
+
+def partial_tiles(size: int) -> list[Tile]:
+    """The partial tiles of a tree of that size."""
+    tiles, level = [], 0
+    while size:
+        if width := size % TILE_WIDTH:
+            tiles.append(Tile(level, size // TILE_WIDTH, width))
+        size //= TILE_WIDTH
+        level += 1
+    return tiles
+
+
+def _replaced(before: list[Tile], after: list[Tile]) -> list[Tile]:
+    """For each place that had a partial tile: what is there now."""
+    now = {(tile.level, tile.index): tile for tile in after}
+    return [now.get((tile.level, tile.index), Tile(tile.level, tile.index, TILE_WIDTH)) for tile in before]
+
+
+def sealed_leaves(files: Files, record: Path, end: tuple[int, int], first: int) -> Iterator[bytes]:
+    """The leaf hashes of the journal's seals from leaf number `first` on, joined as they were sealed.
+
+    `end` is the number of the journal's last file and where its last entry ends. `RecordError` if the journal
+    does not hold them.
+    """
+    number, offset = end
+    parts: list[tuple[int, int]] = []
+    size = 0
+    while number:
+        parts.insert(0, (number, offset))
+        begin = next(iter(Scan(files, journal_path(record, number))), None)
+        if not isinstance(begin, Begin):
+            raise RecordError(f"journal-{number:05d} has lost its beginning")
+        size = begin.size
+        if size <= first:
+            break
+        number, offset = begin.previous, begin.previous_offset
+    for number, offset in parts:
+        for entry in Scan(files, journal_path(record, number), offset):
+            if isinstance(entry, Sealed):
+                if size + entry.count > first:
+                    yield entry.leaves[max(0, first - size) * HASH_SIZE :]
+                size += entry.count

@@ -1,0 +1,146 @@
+"""Makes the tree again from the journal's leaves and holds it against all that was ever said of it. Reads only.
+
+1. What the journal says of each checkpoint is the root of the leaves before it.
+2. The newest checkpoint is signed by this log, and its root is that of as many leaves.
+3. So is that of every checkpoint kept elsewhere: the record goes on from it.
+4. The tiles of the newest checkpoint's tree are on disk, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from interlock.audit.files import Files, read_all
+from interlock.audit.journal import Signed
+from interlock.audit.report import Report
+from interlock.audit.signing import LogVerifier
+from interlock.audit.tiles import Tiles
+from interlock.audit.tree import CHECKPOINT, LARGEST_CHECKPOINT, Edge
+from interlock.errors import LogError, RecordError
+from interlock.tlog import EMPTY_ROOT, HASH_SIZE, TILE_WIDTH, Checkpoint, Tree
+
+_AT_ONCE = 1 << 16  # leaves
+_FILE = f"log/{CHECKPOINT}"
+
+
+class TreeCheck:
+    """Fed with the journal's entries in order; `finish` says what is left to say."""
+
+    def __init__(self, record: Path, report: Report, files: Files, log: LogVerifier | None) -> None:
+        self._report = report
+        self._files = files
+        self._log = log
+        self._record = record
+        self._tiles = Tiles(record / "log", files)
+        self._tree = Tree()
+        self._edge = Edge()
+        self._leaves: list[bytes] = []
+        self._wanted: dict[int, list[tuple[str, bytes]]] = {}  # size -> (who says so, the root)
+        self._tiled = 0  # the size of the tree whose tiles are held against what is on disk
+        self._promised = 0  # of the newest checkpoint that the journal names
+        self._broken = False  # not all leaves are known
+
+    def begin(self, kept: Sequence[tuple[str, bytes]]) -> None:
+        """Read the checkpoints before the journal, which then holds all that they cover: the node may be running."""
+        newest = self._newest()
+        if newest is not None:
+            self._report.checkpoint = newest
+            self._tiled = newest.size
+            self._want(_FILE, newest)
+        for name, data in kept:
+            if self._log is None:
+                self._report.problem(name, "cannot be checked: the log's public key is not known")
+                continue
+            try:
+                self._want(name, self._log.open(data))
+            except LogError as error:
+                self._report.problem(name, f"is no checkpoint of this log: {error}")
+
+    def add(self, leaves: bytes) -> None:
+        """The leaves of one seal."""
+        self._leaves += [leaves[at : at + HASH_SIZE] for at in range(0, len(leaves), HASH_SIZE)]
+        if len(self._leaves) >= _AT_ONCE:
+            self._grow()
+
+    def signed(self, name: str, entry: Signed) -> None:
+        """What the journal says of a checkpoint, after all leaves that it covers."""
+        self._promised = entry.size
+        if self._broken:
+            return
+        self._grow()
+        if (self._tree.size, self._tree.root()) != (entry.size, entry.root):
+            self._report.problem(name, f"a checkpoint of {entry.size} records has another root than they have")
+
+    def lose(self) -> None:
+        """Part of the journal cannot be read: nothing can be said of the tree beyond."""
+        self._broken = True
+
+    def finish(self) -> None:
+        """Say what did not come."""
+        if (
+            self._promised
+            and self._report.checkpoint is None
+            and not any(problem.file == _FILE for problem in self._report.problems)
+        ):
+            self._report.problem(_FILE, "is missing")
+        if self._broken:
+            return
+        self._grow()
+        for size, claims in self._wanted.items():
+            for name, _ in claims:
+                self._report.problem(
+                    name, f"covers {size} records, the journal holds {self._tree.size}: the record was cut or set back"
+                )
+
+    def _want(self, name: str, checkpoint: Checkpoint) -> None:
+        if checkpoint.size:
+            self._wanted.setdefault(checkpoint.size, []).append((name, checkpoint.root))
+        elif checkpoint.root != EMPTY_ROOT:
+            self._report.problem(name, "has a root that no empty tree has")
+
+    def _newest(self) -> Checkpoint | None:
+        try:
+            fd = self._files.open(self._record / "log" / CHECKPOINT)
+            try:
+                data = read_all(self._files, fd, LARGEST_CHECKPOINT, 0)
+            finally:
+                self._files.close(fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._report.problem(_FILE, f"cannot be read: {error.strerror}")
+            return None
+        if self._log is None:
+            self._report.problem(_FILE, "cannot be checked: the log's public key is not known (--key)")
+            return None
+        try:
+            signed = self._log.open_signed(data)
+            self._report.checkpoint_time = self._log.time_of(signed)
+        except LogError as error:
+            self._report.problem(_FILE, f"was altered: {error}")
+            return None
+        return signed.checkpoint
+
+    def _grow(self) -> None:
+        """Take the leaves into the tree, stopping at each size that somebody made a claim of."""
+        while self._leaves and not self._broken:
+            ends = [size for size in self._wanted if self._tree.size < size <= self._tree.size + len(self._leaves)]
+            if self._tree.size < self._tiled:
+                ends.append(self._tiled)
+            count = min([end - self._tree.size for end in ends], default=len(self._leaves))
+            leaves, self._leaves = self._leaves[:count], self._leaves[count:]
+            last = self._tree.size + len(leaves) >= self._tiled
+            wrong = False
+            for tile, data in self._edge.grow(self._tree, leaves):
+                if self._tree.size <= self._tiled and (last or tile.width == TILE_WIDTH):
+                    try:
+                        wrong = self._tiles.read(tile.level, tile.index, tile.width) != data
+                        if wrong:
+                            self._report.problem(f"log/{tile.path}", "was altered")
+                    except RecordError as error:
+                        self._report.problem(f"log/{tile.path}", str(error))
+            for name, root in self._wanted.pop(self._tree.size, []):
+                if root != self._tree.root():
+                    size = self._tree.size
+                    self._report.problem(name, f"its root of {size} records is not that of the record: another history")
