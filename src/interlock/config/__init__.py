@@ -9,6 +9,7 @@ from interlock.config.exports import Destination, Export, HeaderValue, Only
 from interlock.config.hosts import Address
 from interlock.config.issuers import Issuer
 from interlock.config.json_schema import schema
+from interlock.config.keys import AnyKek, Keys, Pkcs11, Pkcs11Source, Transit, TransitSource
 from interlock.config.listeners import CertificateFiles, Connections, HostCertificate, Listener
 from interlock.config.loader import load, parse
 from interlock.config.model import Config
@@ -21,6 +22,7 @@ from interlock.config.units import Rate, parse_duration, parse_rate, parse_size
 __all__ = [
     "Address",
     "Allow",
+    "AnyKek",
     "CertificateFiles",
     "Change",
     "Config",
@@ -32,15 +34,20 @@ __all__ = [
     "HeaderValue",
     "HostCertificate",
     "Issuer",
+    "Keys",
     "Listener",
     "Only",
     "Param",
     "Pattern",
+    "Pkcs11",
+    "Pkcs11Source",
     "Rate",
     "Route",
     "SecretRef",
     "Service",
     "ServiceTls",
+    "Transit",
+    "TransitSource",
     "Trust",
     "Zone",
     "find_conflicts",

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from interlock.config.conflicts import find_conflicts
 from interlock.config.fallthrough import find_fall_throughs
+from interlock.config.keys import Pkcs11Source
 from interlock.config.listeners import CertificateFiles, Listener
 from interlock.config.model import Config
 from interlock.config.nearest import did_you_mean
 from interlock.config.routes import Route
+from interlock.config.secrets import SecretRef
 from interlock.config.tree import Where
 
 NAMED = ("trust", "zones", "services", "roles")  # sections whose keys are names
@@ -324,9 +326,33 @@ def _files(view: View) -> Iterator[Finding]:
         if path is not None and not path.is_file():
             message = f"{path} is not a file" if path.exists() else f"{path} does not exist"
             yield Finding(where, message)
-    kek = view.config.keys.kek
-    if kek is not None and kek.path is not None and not kek.path.is_file():
-        yield Finding(("keys", "kek"), f"{kek.path} does not exist", warning=True)
+    yield from _keks(view)
+
+
+def _keks(view: View) -> Iterator[Finding]:
+    """Not seeing a KEK is no fault here: whoever checks a file need not be who may open keys."""
+    keys = view.config.keys
+    secrets: list[tuple[Where, SecretRef]]
+    for name, source in (("kek", keys.kek), ("former_kek", keys.former_kek)):
+        if isinstance(source, SecretRef):
+            secrets = [(("keys", name), source)]
+        elif isinstance(source, Pkcs11Source):
+            secrets = [(("keys", name, "pkcs11", "pin"), source.pkcs11.pin)]
+            if not source.pkcs11.module.is_file():
+                yield Finding(
+                    ("keys", name, "pkcs11", "module"), f"{source.pkcs11.module} does not exist", warning=True
+                )
+        elif source is not None:
+            secrets = [(("keys", name, "transit", "token"), source.transit.token)]
+            if source.transit.ca is not None and not source.transit.ca.is_file():
+                yield Finding(("keys", name, "transit", "ca"), f"{source.transit.ca} does not exist")
+        else:
+            secrets = []
+        for where, secret in secrets:
+            if secret.path is not None and not secret.path.is_file():
+                yield Finding(where, f"{secret.path} does not exist", warning=True)
+    if keys.former_kek is not None and keys.former_kek == keys.kek:
+        yield Finding(("keys", "former_kek"), "is the same as `kek`")
 
 
 def _named_files(view: View) -> Iterable[tuple[Where, Path | None]]:

@@ -13,7 +13,6 @@ from interlock.config.fields import (
     FilePath,
     Host,
     ListenAddress,
-    Secret,
     Section,
     Size,
     duration,
@@ -76,13 +75,6 @@ class Listener(Section):
     """Whether callers are asked for a certificate; left out: only if there is a `trust` section."""
     plaintext: Literal["accept-risk"] | None = None
     """Said aloud where TLS is off on an address that others can reach."""
-
-
-class Keys(Section):
-    """The key that all other keys are sealed with."""
-
-    kek: Secret | None = None
-    """A reference, as in `${file:/etc/interlock/kek}`; left out: made in the data directory."""
 
 
 class Defaults(Section):

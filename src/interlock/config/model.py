@@ -26,7 +26,8 @@ from interlock.config.fields import (
 )
 from interlock.config.hosts import Address
 from interlock.config.issuers import Identities
-from interlock.config.listeners import Connections, Defaults, Keys, Listener, Mode
+from interlock.config.keys import Keys
+from interlock.config.listeners import Connections, Defaults, Listener, Mode
 from interlock.config.routes import Route
 from interlock.config.services import Service, Trust, Zone
 from interlock.config.tree import Lines, Where, dotted

@@ -10,6 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from interlock.errors import KeyMaterialError
 
@@ -20,9 +21,9 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """Where a secret is; `kind` is `env` or `file`."""
+    """Where a secret is."""
 
-    kind: str
+    kind: Literal["env", "file"]
     name: str  # of the variable; the absolute path of the file
 
     @property
@@ -57,7 +58,9 @@ def parse_secret(value: object, folder: Path) -> SecretRef:
         raise ValueError("must be a reference, not the secret itself; write ${env:NAME} or ${file:PATH}")
     kind, name = match[1], match[2].strip()
     if kind == "vault":
-        raise ValueError("refers to a vault, which is not supported yet; write ${env:NAME} or ${file:PATH}")
+        raise ValueError(
+            "refers to a vault; only `keys.kek` can be in one: write it as {transit: {url: ..., key: ..., token: ...}}"
+        )
     if kind == "env":
         if not _VARIABLE.fullmatch(name):
             raise ValueError("does not name an environment variable; write it as in ${env:INTERLOCK_KEK}")

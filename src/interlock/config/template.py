@@ -27,7 +27,7 @@ data_dir: ./interlock-data
 
 # The key that all other keys are sealed with. Left out, it is made in the data directory; better, keep it elsewhere.
 # Secrets are given by reference only: ${env:NAME} or ${file:PATH}.
-#keys: {kek: "${env:INTERLOCK_KEK}"}
+#keys: {kek: "${file:/etc/interlock/kek}"}
 
 # Metrics and health, for this machine only. Left out: a port that is free; `interlock status` shows it.
 #admin: 127.0.0.1:9443

@@ -7,8 +7,8 @@ from interlock.keys.keyring import ASSERTION, LOOKUP, RECORD, Keyring, open_keyr
 from interlock.keys.log_key import LOG, LogKey, ensure_log_key, log_names, open_log_key, rotate_log_key
 from interlock.keys.recipient import Recipient, RecipientKey, recipient
 from interlock.keys.sealing import read_private, write_private
-from interlock.keys.wrapping import Kek, KekUnavailable, LocalKek
 from interlock.keys.store_key import STORE, StoreKey, StoreKeys, drop_old_store, store_keys, turn_store
+from interlock.keys.wrapping import Kek, KekUnavailable, LocalKek
 
 __all__ = [
     "ASSERTION",

@@ -1,7 +1,7 @@
-"""The key encryption key: the one secret that opens the others.
+"""The key encryption key: the one secret that opens the others, and where it comes from.
 
-Held only by processes that open keys, and only while they do. It is 32 bytes from a random source, never
-a passphrase: there is no stretching here.
+Held, or reached, only by processes that open keys, and only while they do. A local one is 32 bytes from a random
+source, never a passphrase: there is no stretching here.
 """
 
 from __future__ import annotations
@@ -11,32 +11,39 @@ import binascii
 import re
 import secrets
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from interlock.errors import KeyMaterialError
 from interlock.keys.sealing import KEK_SIZE, read_private, write_private
+from interlock.keys.wrapping import Kek, LocalKek
+
+if TYPE_CHECKING:
+    from interlock.config import AnyKek
 
 _HEX = re.compile(rb"[0-9a-fA-F]{64}")
 
 
-class Secret(Protocol):
-    """A reference to a secret, as the configuration file holds it."""
-
-    @property
-    def path(self) -> Path | None:
-        """The file, if it is one: it must be readable by nobody else."""
-        ...
-
-    def resolve(self) -> bytes: ...
-
-
-def load_kek(secret: Secret | None, folder: Path) -> bytes:
+def load_kek(source: AnyKek | None, folder: Path) -> Kek:
     """The KEK that the configuration names, else `folder`/kek, made with mode 0600 if it is not there.
 
-    A KEK is 32 raw bytes, or their hexadecimal or base64 form. `KeyMaterialError` otherwise.
+    One in a file or variable is 32 raw bytes, or their hexadecimal or base64 form. `KeyMaterialError` otherwise.
+    A token or a server is not asked for anything yet.
     """
-    if secret is not None:
-        return parse_kek(secret.resolve() if secret.path is None else read_private(secret.path), "keys.kek")
+    if source is None:
+        return LocalKek(_own_kek(folder))
+    if source.kind == "pkcs11":
+        from interlock.keys.pkcs11 import Pkcs11Kek
+
+        return Pkcs11Kek(source)
+    if source.kind == "transit":
+        from interlock.keys.transit import TransitKek
+
+        return TransitKek(source)
+    data = source.resolve() if source.path is None else read_private(source.path)
+    return LocalKek(parse_kek(data, "keys.kek"), source.kind)
+
+
+def _own_kek(folder: Path) -> bytes:
     path = folder / "kek"
     if not path.exists():
         ensure_folder(folder)

@@ -3,42 +3,66 @@
     record.pub, record.sealed   recipient of the record: public half in the clear, private halves by id
     lookup.sealed               32 bytes: under what API keys are hashed
     assertion.sealed            Ed25519, PKCS #8 PEM: signs what upstreams are told of the caller
-    ca.sealed                   the local certificate authority (made by `pki`)
+    ca.sealed, server.sealed    the local certificate authority, and its newest server certificate (made by `pki`)
+    inventory.sealed            what is known of all of these
 
 A keyring MUST NOT be handed to a worker: it is given the two keys it uses, as bytes.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from interlock.clock import Clock, SystemClock
 from interlock.errors import KeyMaterialError
-from interlock.keys.kek import ensure_folder
+from interlock.keys import assertion
+from interlock.keys.inventory import INVENTORY, KEK, Entry, Inventory, Version
+from interlock.keys.kek import ensure_folder, load_kek
 from interlock.keys.recipient import FILE, Recipient, RecipientKey, recipient
-from interlock.keys.sealing import KEK_SIZE, read_private, seal, unseal, write_private
+from interlock.keys.sealing import read_private, seal, sealed_under, unseal, write_private
+from interlock.keys.wrapping import Kek, as_kek
+
+if TYPE_CHECKING:
+    from interlock.config import Keys
 
 RECORD, LOOKUP, ASSERTION = "record", "lookup", "assertion"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
+_SUFFIX = ".sealed"
 
 
 class Keyring:
     """Opens and makes keys in one folder. Its repr shows nothing of the KEK."""
 
-    def __init__(self, folder: Path, kek: bytes) -> None:
-        if len(kek) != KEK_SIZE:
-            raise KeyMaterialError(f"a KEK is {KEK_SIZE} bytes")
+    def __init__(
+        self,
+        folder: Path,
+        kek: Kek | bytes,
+        *,
+        former: Iterable[Kek] = (),
+        missing: str = "",
+        clock: Clock | None = None,
+    ) -> None:
+        """`former`: KEKs that still open what was sealed under them; `missing`: why one of them cannot be had."""
         self.folder = folder
-        self._kek = kek
+        self.kek = as_kek(kek)
+        self.former = [other for other in former if other.id != self.kek.id]
+        self._missing = missing
+        self._clock: Clock = clock or SystemClock()
 
     def __repr__(self) -> str:
         return f"Keyring({str(self.folder)!r})"
+
+    # -- keys by name
 
     def ensure(self) -> None:
         """Make what is missing. A key that is there is opened, so that a wrong KEK is found at start.
@@ -46,25 +70,50 @@ class Keyring:
         A missing private half beside a `record.pub` is refused: nobody could read the record any more.
         """
         ensure_folder(self.folder)
+        self._ensure_inventory()
         self._ensure_record()
         if not self.exists(LOOKUP):
             self.seal(LOOKUP, secrets.token_bytes(32))
-        if not self.exists(ASSERTION):
-            pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            self.seal(ASSERTION, pem)
         self.open(LOOKUP)
-        self.open(ASSERTION)
+        if not self.exists(ASSERTION):
+            self.seal(ASSERTION, assertion.make())
+        self._settle_assertion(self.open(ASSERTION))
 
     def exists(self, name: str) -> bool:
         return self._path(name).exists()
 
     def seal(self, name: str, secret: bytes) -> None:
         """Keep a secret under a name, in place of what was there; on disk when this returns."""
-        write_private(self._path(name), seal(self._kek, name, secret))
+        path = self._path(name)
+        with self._held():
+            if name != INVENTORY:
+                self._note(name, replaced=path.exists())
+            write_private(path, seal(self.kek, name, secret))
 
     def open(self, name: str) -> bytes:
         """A secret by name; `KeyMaterialError` if it is missing, damaged, readable by others or under another KEK."""
-        return unseal(self._kek, name, read_private(self._path(name)))
+        data = read_private(self._path(name))
+        under = sealed_under(name, data)
+        for kek in self.former:
+            if kek.id == under:
+                return unseal(kek, name, data)
+        try:
+            return unseal(self.kek, name, data)
+        except KeyMaterialError as error:
+            if self._missing and under != self.kek.id:
+                raise KeyMaterialError(f"{error}; {self._missing}") from error
+            raise
+
+    def names(self) -> list[str]:
+        """Every sealed key there is."""
+        found = (path.name.removesuffix(_SUFFIX) for path in self.folder.glob(f"*{_SUFFIX}"))
+        return sorted(name for name in found if _NAME.fullmatch(name))
+
+    def sealed_under(self, name: str) -> str:
+        """The id of the KEK that a key is sealed under."""
+        return sealed_under(name, read_private(self._path(name)))
+
+    # -- what the node uses
 
     @property
     def lookup_key(self) -> bytes:
@@ -87,6 +136,8 @@ class Keyring:
             raise KeyMaterialError(f"there is no record key {key_id!r} in {self.folder}")
         return RecipientKey(private)
 
+    # -- rotation
+
     def rotate_record_key(self) -> Recipient:
         """A new recipient for segments to come; the old private halves are kept to read what there is."""
         private = X25519PrivateKey.generate()
@@ -95,7 +146,110 @@ class Keyring:
         # The private half first: a crash in between must not leave a recipient nobody can open.
         self.seal(RECORD, msgspec.json.encode({**known, new.id: private.private_bytes_raw()}))
         write_private(self.folder / FILE, new.encode())
+        self.note(RECORD, lambda entry, now: entry.turn(new.id, now))
         return new
+
+    def rotate_assertion_key(self, overlap_ns: int) -> str:
+        """A new key to sign with, from now on; gives its id. The former one stays published for `overlap_ns`."""
+        pem = assertion.make()
+        public = assertion.public_half(pem)
+        key_id = assertion.thumbprint(public)
+        # Known first: what is signed with it must be verifiable.
+        self.note(ASSERTION, lambda entry, now: entry.turn(key_id, now, public=public, until=now + max(overlap_ns, 1)))
+        self.seal(ASSERTION, pem)
+        return key_id
+
+    def published(self) -> list[bytes]:
+        """What upstreams verify assertions with: the public half of the key in use, and former ones for a while."""
+        now, active = self._clock.wall(), assertion.public_half(self.open(ASSERTION))
+        entry = self.inventory().keys.get(ASSERTION)
+        others = [] if entry is None else [one.public for one in entry.versions if one.state(now) != "destroyed"]
+        return [active, *(public for public in others if public and public != active)]
+
+    def rewrap(self, new: Kek, *, again: bool = False) -> int:
+        """Seal every key under `new`, one file after another; gives how many files that were not yet.
+
+        At any moment each file is whole, and under either. Broken off, it is simply called again, by a keyring
+        that opens both. When it returns, nothing is under any other KEK, which is checked by opening everything.
+        `again`: also what is under `new` already, for one whose inner version was turned where it is kept.
+        """
+        if new.id not in (kek.id for kek in (self.kek, *self.former)):
+            self.former = [new, *self.former]
+        with self._held():
+            wanted = [name for name in self.names() if again or self.sealed_under(name) != new.id]
+            for name in sorted(wanted, key=lambda name: name == INVENTORY):  # last: it says that all are done
+                secret = self.open(name)
+                if name == INVENTORY:
+                    known = Inventory.decode(secret)
+                    now = self._clock.wall()
+                    known.keys.setdefault(KEK, Entry(now)).turn(new.id, now)
+                    secret = known.encode()
+                write_private(self._path(name), seal(new, name, secret))
+            alone = Keyring(self.folder, new, clock=self._clock)
+            for name in alone.names():
+                alone.open(name)
+        self.kek, self.former, self._missing = new, [], ""
+        return len(wanted)
+
+    # -- the inventory
+
+    def inventory(self) -> Inventory:
+        """What is known of the keys; `KeyMaterialError` if it was altered."""
+        return Inventory.decode(self.open(INVENTORY)) if self.exists(INVENTORY) else Inventory()
+
+    def note(self, name: str, change: Callable[[Entry, int], None]) -> None:
+        """Change what is known of a key: `change(entry, now)`."""
+        with self._held():
+            known, now = self.inventory(), self._clock.wall()
+            entry = known.keys.setdefault(name, Entry(now))
+            change(entry, now)
+            self._keep(known)
+
+    def _note(self, name: str, *, replaced: bool) -> None:
+        known, now = self.inventory(), self._clock.wall()
+        if replaced and name in known.keys:
+            known.keys[name].rotated_ns = now
+        else:
+            known.keys.setdefault(name, Entry(now))
+        self._keep(known)
+
+    def _ensure_inventory(self) -> None:
+        """Begin one, with the dates of the files that are there."""
+        with self._held():
+            known = self.inventory()
+            before = known.encode()
+            if not self.exists(INVENTORY) and any(self._has_version(name, 2) for name in self.names()):
+                known.remade_ns = self._clock.wall()
+            for name in self.names():
+                if name not in known.keys and name != INVENTORY:
+                    known.keys[name] = Entry(self._path(name).stat().st_mtime_ns)
+            entry = known.keys.setdefault(KEK, Entry(self._clock.wall()))
+            if not entry.versions:
+                entry.turn(self.kek.id, entry.created_ns)
+            if not self.exists(INVENTORY) or known.encode() != before:
+                self._keep(known)
+
+    def _has_version(self, name: str, version: int) -> bool:
+        return f'"version":{version},'.encode() in self._path(name).read_bytes()[:40]
+
+    def _keep(self, known: Inventory) -> None:
+        write_private(self._path(INVENTORY), seal(self.kek, INVENTORY, known.encode()))
+
+    # --
+
+    def _settle_assertion(self, pem: bytes) -> None:
+        """The inventory knows the key in use; a rotation that broke off before it was sealed never was."""
+        public = assertion.public_half(pem)
+        key_id = assertion.thumbprint(public)
+        known = self.inventory().keys.get(ASSERTION)
+        if known is not None and known.active is not None and known.active.id == key_id:
+            return
+
+        def settle(entry: Entry, now: int) -> None:
+            former = [one for one in entry.versions if one.id != key_id and one.retired_ns]
+            entry.versions = [*former, Version(key_id, entry.created_ns, public=public)]
+
+        self.note(ASSERTION, settle)
 
     def _ensure_record(self) -> None:
         has_public, has_private = (self.folder / FILE).exists(), self.exists(RECORD)
@@ -103,7 +257,11 @@ class Keyring:
             raise KeyMaterialError(f"{self._path(RECORD)} is missing: the record could be written and never read")
         if not has_public:
             self.rotate_record_key()
-        self.open_record_key(self.recipient().id)
+        active = self.recipient().id
+        self.open_record_key(active)
+        known = self.inventory().keys.get(RECORD)
+        if known is None or known.active is None or known.active.id != active:
+            self.note(RECORD, lambda entry, now: _settle_record(entry, active, now))
 
     def _record_keys(self) -> dict[str, bytes]:
         try:
@@ -114,4 +272,37 @@ class Keyring:
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise KeyMaterialError(f"{name!r} is not a name for a key")
-        return self.folder / f"{name}.sealed"
+        return self.folder / f"{name}{_SUFFIX}"
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """One at a time changes the folder: two processes of a node may seal. MUST NOT be used within itself."""
+        try:
+            fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise KeyMaterialError(f"{self.folder}: {error.strerror}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+
+def open_keyring(settings: Keys, folder: Path, *, clock: Clock | None = None) -> Keyring:
+    """The keyring that the configuration describes. A former KEK that is gone matters only where it is needed."""
+    kek = load_kek(settings.kek, folder)
+    former, missing = [], ""
+    if settings.former_kek is not None:
+        try:
+            former.append(load_kek(settings.former_kek, folder))
+        except KeyMaterialError as problem:
+            missing = f"keys.former_kek: {problem}"
+    return Keyring(folder, kek, former=former, missing=missing, clock=clock)
+
+
+def _settle_record(entry: Entry, active: str, now: int) -> None:
+    """The recipient in use is the active one, whether or not a rotation was noted."""
+    if entry.versions:
+        entry.turn(active, now)
+    else:
+        entry.versions = [Version(active, entry.created_ns)]

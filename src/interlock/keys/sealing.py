@@ -1,9 +1,12 @@
-"""Keys at rest: AES-256-GCM under the KEK, one small JSON file each.
+"""Keys at rest: each in one small JSON file, under a data key of its own that the KEK wrapped.
 
-    {"version": 1, "name": ..., "kek": <8 bytes naming the KEK, hex>, "nonce": ..., "sealed": ...}
+    {"version": 2, "name": ..., "kek": <names the KEK>, "key": <the wrapped data key>, "nonce": ..., "sealed": ...}
 
-The name is authenticated, so that one sealed file cannot stand in for another. A file is written aside,
-synced and renamed: a crash leaves the old key or the new one. Nothing is ever written in the clear.
+AES-256-GCM. Name and KEK are authenticated, so that one sealed file cannot stand in for another. Version 1
+had no data key: the KEK, which could only be a local one, sealed the secret itself. It is still read.
+
+A file is written aside, synced and renamed: a crash leaves the old key or the new one. Nothing is ever
+written in the clear.
 """
 
 from __future__ import annotations
@@ -16,56 +19,81 @@ from pathlib import Path
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from interlock.errors import KeyMaterialError
+from interlock.keys.wrapping import KEK_SIZE, NONCE, Kek, KekUnavailable, as_kek, kek_id
 
-KEK_SIZE = 32
-VERSION = 1
-_NONCE = 12
+__all__ = ["KEK_SIZE", "kek_id", "read_private", "seal", "sealed_under", "unseal", "write_private"]
+
+VERSION = 2
+_DATA_KEY = 32
 
 
-class _Sealed(msgspec.Struct, forbid_unknown_fields=True):
+class _Sealed(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     version: int
     name: str
     kek: str
     nonce: bytes
     sealed: bytes
+    key: bytes = b""  # since version 2
 
 
-def kek_id(kek: bytes) -> str:
-    """A name for a KEK that tells nothing of it."""
-    return HKDF(algorithm=SHA256(), length=8, salt=None, info=b"interlock kek id v1").derive(kek).hex()
+def seal(kek: Kek | bytes, name: str, secret: bytes) -> bytes:
+    """The contents of a sealed file; the data key is fresh each time."""
+    kek = as_kek(kek)
+    data_key, nonce = secrets.token_bytes(_DATA_KEY), secrets.token_bytes(NONCE)
+    sealed = AESGCM(data_key).encrypt(nonce, secret, _associated(name, kek.id))
+    return (
+        msgspec.json.encode(_Sealed(VERSION, name, kek.id, nonce, sealed, kek.wrap(data_key, _wrapping(name)))) + b"\n"
+    )
 
 
-def seal(kek: bytes, name: str, secret: bytes) -> bytes:
-    """The contents of a sealed file."""
-    nonce = secrets.token_bytes(_NONCE)
-    sealed = AESGCM(kek).encrypt(nonce, secret, _associated(name))
-    return msgspec.json.encode(_Sealed(VERSION, name, kek_id(kek), nonce, sealed)) + b"\n"
-
-
-def unseal(kek: bytes, name: str, data: bytes) -> bytes:
+def unseal(kek: Kek | bytes, name: str, data: bytes) -> bytes:
     """Open what `seal` made; `KeyMaterialError` tells a wrong KEK from a damaged file."""
-    try:
-        box = msgspec.json.decode(data, type=_Sealed)
-    except msgspec.MsgspecError as error:
-        raise KeyMaterialError(f"key {name!r}: the file is damaged") from error
-    if box.version != VERSION:
-        raise KeyMaterialError(f"key {name!r}: version {box.version} is not known here")
-    if box.name != name:
-        raise KeyMaterialError(f"key {name!r}: the file holds key {box.name!r}")
-    if box.kek != kek_id(kek):
+    kek, box = as_kek(kek), _read(name, data)
+    if box.kek != kek.id:
         raise KeyMaterialError(f"key {name!r}: sealed under another KEK ({box.kek})")
+    if box.version == 1:
+        return _opened(name, kek, box.nonce + box.sealed, b"interlock key v1\0" + name.encode())
+    data_key = _opened(name, kek, box.key, _wrapping(name))
     try:
-        return AESGCM(kek).decrypt(box.nonce, box.sealed, _associated(name))
+        return AESGCM(data_key).decrypt(box.nonce, box.sealed, _associated(name, kek.id))
     except (InvalidTag, ValueError) as error:
         raise KeyMaterialError(f"key {name!r}: the file is damaged") from error
 
 
-def _associated(name: str) -> bytes:
-    return b"interlock key v1\0" + name.encode()
+def sealed_under(name: str, data: bytes) -> str:
+    """The id of the KEK that a sealed file says it is under. Opens nothing."""
+    return _read(name, data).kek
+
+
+def _read(name: str, data: bytes) -> _Sealed:
+    try:
+        box = msgspec.json.decode(data, type=_Sealed)
+    except msgspec.MsgspecError as error:
+        raise KeyMaterialError(f"key {name!r}: the file is damaged") from error
+    if box.version not in (1, VERSION):
+        raise KeyMaterialError(f"key {name!r}: version {box.version} is not known here")
+    if box.name != name:
+        raise KeyMaterialError(f"key {name!r}: the file holds key {box.name!r}")
+    return box
+
+
+def _opened(name: str, kek: Kek, wrapped: bytes, associated: bytes) -> bytes:
+    try:
+        return kek.unwrap(wrapped, associated)
+    except KekUnavailable:
+        raise
+    except KeyMaterialError as error:
+        raise KeyMaterialError(f"key {name!r}: the file is damaged") from error
+
+
+def _wrapping(name: str) -> bytes:
+    return b"interlock data key v2\0" + name.encode()
+
+
+def _associated(name: str, kek: str) -> bytes:
+    return b"interlock key v2\0" + name.encode() + b"\0" + kek.encode()
 
 
 def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:

@@ -15,7 +15,7 @@ from interlock.policy.condition import _VARIABLES, REQUEST
 
 TEXT = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
 CODE = re.findall(r"```.*?```|`[^`\n]+`", TEXT, re.DOTALL)
-NAMED = {word for code in CODE for word in re.findall(r"[a-z_]+", code)}
+NAMED = {word for code in CODE for word in re.findall(r"[a-z_][a-z_0-9]*", code)}
 
 
 def keys(annotation: Any, seen: set[type[BaseModel]]) -> set[str]:

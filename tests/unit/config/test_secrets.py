@@ -50,7 +50,7 @@ def test_nothing_of_a_literal_secret_is_in_the_traceback(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("${vault:secret/kek}", "not supported yet"),
+        ("${vault:secret/kek}", "transit"),
         ("${env:}", "must be a reference"),
         ("${env:A B}", "environment variable"),
         ("${env:A}${env:B}", "must be a reference"),

@@ -7,31 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from interlock.config import SecretRef
 from interlock.errors import KeyMaterialError
 from interlock.keys import load_kek, parse_kek, write_private
+from interlock.keys.sealing import kek_id
 
 RAW = bytes(range(100, 132))
-
-
-class Reference:
-    """What the configuration holds."""
-
-    def __init__(self, value: bytes = b"", path: Path | None = None) -> None:
-        self.value = value
-        self.path = path
-
-    def resolve(self) -> bytes:
-        return self.value if self.path is None else self.path.read_bytes()
 
 
 def test_made_on_first_use_and_kept(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "keys"
     kek = load_kek(None, folder)
-    assert len(kek) == 32
-    assert load_kek(None, folder) == kek
+    assert load_kek(None, folder).id == kek.id
     assert (folder / "kek").stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert load_kek(None, tmp_path / "other") != kek
+    assert load_kek(None, tmp_path / "other").id != kek.id
 
 
 def test_an_open_folder_is_narrowed(tmp_path: Path) -> None:
@@ -41,8 +31,11 @@ def test_an_open_folder_is_narrowed(tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_reference_wins(tmp_path: Path) -> None:
-    assert load_kek(Reference(RAW.hex().encode()), tmp_path) == RAW
+def test_a_reference_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTERLOCK_TEST_KEK", RAW.hex())
+    kek = load_kek(SecretRef("env", "INTERLOCK_TEST_KEK"), tmp_path)
+    assert kek.id == kek_id(RAW)
+    assert RAW.hex() not in repr(kek)
     assert not (tmp_path / "kek").exists()
 
 
@@ -50,8 +43,8 @@ def test_a_reference_wins(tmp_path: Path) -> None:
 def test_a_file_that_others_may_read_is_refused(tmp_path: Path, referenced: bool) -> None:
     path = tmp_path / "kek"
     write_private(path, RAW)
-    secret = Reference(path=path) if referenced else None
-    assert load_kek(secret, tmp_path) == RAW
+    secret = SecretRef("file", str(path)) if referenced else None
+    assert load_kek(secret, tmp_path).id == kek_id(RAW)
     path.chmod(0o640)
     with pytest.raises(KeyMaterialError, match="0640"):
         load_kek(secret, tmp_path)

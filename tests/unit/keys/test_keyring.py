@@ -25,7 +25,7 @@ def ring(tmp_path: Path) -> Keyring:
 
 def test_what_is_missing_is_made_once(ring: Keyring) -> None:
     before = {path.name: path.read_bytes() for path in ring.folder.iterdir()}
-    assert set(before) == {"record.pub", "record.sealed", "lookup.sealed", "assertion.sealed"}
+    assert set(before) == {"record.pub", *(f"{name}.sealed" for name in ("record", "lookup", "assertion", "inventory"))}
     ring.ensure()
     assert {path.name: path.read_bytes() for path in ring.folder.iterdir()} == before
     assert len(ring.lookup_key) == 32
@@ -52,7 +52,9 @@ def test_another_kek_is_found_at_start(ring: Keyring) -> None:
         Keyring(ring.folder, b"short")
 
 
-@pytest.mark.parametrize("name", ["lookup.sealed", "assertion.sealed", "record.sealed", "record.pub"])
+@pytest.mark.parametrize(
+    "name", ["lookup.sealed", "assertion.sealed", "record.sealed", "inventory.sealed", "record.pub"]
+)
 def test_a_damaged_key_is_found_at_start_and_never_replaced(ring: Keyring, name: str) -> None:
     path = ring.folder / name
     path.write_bytes(path.read_bytes()[:-5])

@@ -27,10 +27,28 @@ def test_sealed_and_opened() -> None:
 
 def test_the_shape_on_disk() -> None:
     box = json.loads(seal(KEK, "lookup", b"x"))
-    assert set(box) == {"version", "name", "kek", "nonce", "sealed"}
-    assert (box["version"], box["name"], box["kek"]) == (1, "lookup", kek_id(KEK))
+    assert set(box) == {"version", "name", "kek", "key", "nonce", "sealed"}
+    assert (box["version"], box["name"], box["kek"]) == (2, "lookup", kek_id(KEK))
     assert len(base64.b64decode(box["nonce"])) == 12
     assert len(base64.b64decode(box["sealed"])) == 1 + 16
+    assert len(base64.b64decode(box["key"])) == 12 + 32 + 16
+
+
+# Sealed by the first version of this module, under bytes(range(32)).
+FIRST = (
+    b'{"version":1,"name":"lookup","kek":"b7a1dd5c5f9b57e3",'
+    b'"nonce":"VLYEfvrrFd7iktmh","sealed":"hnK+p1WPp2w4+2Csc/z/QzTvQYRV7qnbf44="}'
+)
+
+
+def test_what_the_first_version_sealed_is_read() -> None:
+    assert unseal(KEK, "lookup", FIRST) == b"the secret"
+    with pytest.raises(KeyMaterialError, match="another KEK"):
+        unseal(OTHER, "lookup", FIRST)
+    with pytest.raises(KeyMaterialError, match="damaged"):
+        unseal(KEK, "assertion", FIRST.replace(b'"lookup"', b'"assertion"'))
+    with pytest.raises(KeyMaterialError, match="damaged"):
+        unseal(KEK, "lookup", FIRST.replace(b'"version":1', b'"version":2'))
 
 
 def test_another_kek_is_told_from_damage() -> None:
@@ -62,8 +80,8 @@ def test_no_flipped_or_missing_byte_opens_as_something_else() -> None:
 
 
 def test_a_future_version_is_refused() -> None:
-    data = seal(KEK, "lookup", b"x").replace(b'"version":1', b'"version":2')
-    with pytest.raises(KeyMaterialError, match="version 2"):
+    data = seal(KEK, "lookup", b"x").replace(b'"version":2', b'"version":3')
+    with pytest.raises(KeyMaterialError, match="version 3"):
         unseal(KEK, "lookup", data)
 
 
