@@ -4,6 +4,8 @@
     lookup.sealed               32 bytes: under what API keys are hashed
     assertion.sealed            Ed25519, PKCS #8 PEM: signs what upstreams are told of the caller
     ca.sealed, server.sealed    the local certificate authority, and its newest server certificate (made by `pki`)
+    intake.pub, intake.sealed   to whom the persons in a segment are sealed (`intake.py`)
+    store.sealed                under what the state database knows persons (`store_key.py`)
     inventory.sealed            what is known of all of these
 
 A keyring MUST NOT be handed to a worker: it is given the two keys it uses, as bytes.
@@ -26,10 +28,12 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from interlock.clock import Clock, SystemClock
 from interlock.errors import KeyMaterialError
 from interlock.keys import assertion
+from interlock.keys.intake import ensure_intake
 from interlock.keys.inventory import INVENTORY, KEK, Entry, Inventory, Version
 from interlock.keys.kek import ensure_folder, load_kek
 from interlock.keys.recipient import FILE, Recipient, RecipientKey, recipient
 from interlock.keys.sealing import read_private, seal, sealed_under, unseal, write_private
+from interlock.keys.store_key import ensure_store
 from interlock.keys.wrapping import Kek, as_kek
 
 if TYPE_CHECKING:
@@ -78,6 +82,8 @@ class Keyring:
         if not self.exists(ASSERTION):
             self.seal(ASSERTION, assertion.make())
         self._settle_assertion(self.open(ASSERTION))
+        ensure_intake(self)
+        ensure_store(self)
 
     def exists(self, name: str) -> bool:
         return self._path(name).exists()

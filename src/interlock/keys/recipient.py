@@ -71,9 +71,9 @@ def recipient_id(public_key: bytes) -> str:
     return hashlib.sha256(b"interlock record recipient\0" + public_key).hexdigest()[:16]
 
 
-def recipient(folder: Path) -> Recipient:
+def recipient(folder: Path, file: str = FILE) -> Recipient:
     """The recipient of new segments. Needs no KEK."""
-    path = folder / FILE
+    path = folder / file
     try:
         public = msgspec.json.decode(path.read_bytes(), type=_Public)
     except OSError as error:
@@ -85,3 +85,28 @@ def recipient(folder: Path) -> Recipient:
     if len(public.public_key) != 32 or recipient_id(public.public_key) != public.id:
         raise KeyMaterialError(f"{path}: the file is damaged")
     return Recipient(public.public_key)
+
+
+class PresentRecipient:
+    """Whoever is the recipient when a segment begins: a writer that runs for long follows a rotation by itself.
+
+    One that cannot be read then is no reason to lose a record: the last one that could is taken, whose private
+    half is kept.
+    """
+
+    def __init__(self, folder: Path, file: str = FILE) -> None:
+        self._folder = folder
+        self._file = file
+        self._known = recipient(folder, file)
+
+    @property
+    def id(self) -> str:
+        """Looks; what is sealed after it is sealed to the recipient it named."""
+        try:
+            self._known = recipient(self._folder, self._file)
+        except KeyMaterialError:
+            pass
+        return self._known.id
+
+    def seal(self, data_key: bytes, info: bytes) -> bytes:
+        return self._known.seal(data_key, info)

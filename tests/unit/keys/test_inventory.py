@@ -29,17 +29,17 @@ def ring(tmp_path: Path, clock: ManualClock) -> Keyring:
 
 def test_every_key_is_in_it_from_the_day_it_is_made(ring: Keyring, clock: ManualClock) -> None:
     clock.advance(1)
-    ring.seal("store", b"x")
+    ring.seal("other", b"x")
     known = ring.inventory().keys
     assert {name: entry.created_ns for name, entry in known.items()} == {
-        **dict.fromkeys(("kek", "record", "lookup", "assertion"), 1000 * SECOND),
-        "store": 1001 * SECOND,
+        **dict.fromkeys(("kek", "record", "lookup", "assertion", "intake", "store"), 1000 * SECOND),
+        "other": 1001 * SECOND,
     }
     assert not any(entry.rotated_ns for entry in known.values())
     clock.advance(1)
-    ring.seal("store", b"y")
-    assert ring.inventory().keys["store"].rotated_ns == 1002 * SECOND
-    assert ring.inventory().keys["store"].created_ns == 1001 * SECOND
+    ring.seal("other", b"y")
+    assert ring.inventory().keys["other"].rotated_ns == 1002 * SECOND
+    assert ring.inventory().keys["other"].created_ns == 1001 * SECOND
 
 
 def test_keys_of_an_older_version_have_the_date_of_their_file(ring: Keyring) -> None:

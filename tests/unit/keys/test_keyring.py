@@ -25,7 +25,8 @@ def ring(tmp_path: Path) -> Keyring:
 
 def test_what_is_missing_is_made_once(ring: Keyring) -> None:
     before = {path.name: path.read_bytes() for path in ring.folder.iterdir()}
-    assert set(before) == {"record.pub", *(f"{name}.sealed" for name in ("record", "lookup", "assertion", "inventory"))}
+    sealed = {f"{name}.sealed" for name in ("record", "lookup", "assertion", "intake", "store", "inventory")}
+    assert set(before) == {"record.pub", "intake.pub"} | sealed
     ring.ensure()
     assert {path.name: path.read_bytes() for path in ring.folder.iterdir()} == before
     assert len(ring.lookup_key) == 32

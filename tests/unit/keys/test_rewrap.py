@@ -12,7 +12,7 @@ from interlock.errors import KeyMaterialError
 from interlock.keys import Kek, Keyring, LocalKek
 
 OLD, NEW = LocalKek(b"o" * 32), LocalKek(b"n" * 32)
-NAMES = ["assertion", "ca", "inventory", "lookup", "record"]
+NAMES = ["assertion", "ca", "intake", "inventory", "lookup", "record", "store"]
 
 
 @pytest.fixture
