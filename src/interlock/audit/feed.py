@@ -98,6 +98,7 @@ class Fed(NamedTuple):
     frame: Frame
     event: Event | None  # None: of a later version, as `entry` is then
     entry: Entry | None
+    payload: bytes  # what `entry` was read from
     after: Cursor  # the place after it
 
 
@@ -445,11 +446,12 @@ class Feed:
                 event = BY_CODE.get(frame.event)
                 record = (sealed.segment, frame.sequence)
                 try:
-                    entry = None if event is None else decode(event, segment.opener.open(frame.data))
+                    payload = segment.opener.open(frame.data)
+                    entry = None if event is None else decode(event, payload)
                 except RecordError as error:
                     raise RecordError(f"{seal.file}, record {format_id(record)}: {error}") from error
                 self._cursor = after
-                found.append(Fed(record, frame, event, entry, after))
+                found.append(Fed(record, frame, event, entry, payload, after))
             if at == 0:
                 raise RecordError(f"{seal.file} was cut at offset {seal.position}")
         if seal.taken == sealed.count:

@@ -1,0 +1,83 @@
+"""Rows from the sealed record as it comes: an intent waits for its outcome, everything else is a row at once.
+
+The rows are those of a query. What a call began with is kept until it ends, up to `WAITING` calls; beyond
+that, and after a start in the middle of the record, it is read again by its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from interlock.audit.entries import Act, Entry, HandshakeRefused, Intent, Outcome, Refusals, Refused
+from interlock.audit.feed import Fed
+from interlock.audit.query import Row, _acts, _call, _handshake, _refusals, _refused
+from interlock.audit.reader import Frame
+from interlock.audit.segment import RecordId
+
+WAITING = 20_000  # calls under way that are remembered
+LookUp = Callable[[RecordId], tuple[Frame, Entry] | None]
+
+
+class Joined(NamedTuple):
+    """A row, and what it was made of."""
+
+    row: Row
+    kind: str  # "calls" or "acts", as queries have it
+    time_ns: int  # of its beginning
+    ended_ns: int
+    records: tuple[RecordId, ...]  # of a call: its intent and its outcome
+
+
+class Joiner:
+    """Makes rows of what a feed gives, in its order. `look_up` finds an intent that is not remembered."""
+
+    def __init__(self, look_up: LookUp) -> None:
+        self._look_up = look_up
+        self._open: dict[RecordId, tuple[Intent, int]] = {}
+
+    def add(self, fed: Fed) -> Joined | None:
+        """The row that this frame completes, if it completes one."""
+        entry, time_ns = _named(fed.entry), fed.frame.time_ns
+        match entry:
+            case Intent():
+                if len(self._open) >= WAITING:
+                    del self._open[next(iter(self._open))]
+                self._open[fed.record] = entry, time_ns
+                return None
+            case Outcome():
+                return self._ended(fed, entry)
+            case Refused():
+                row = _refused(fed.record, time_ns, entry)
+            case Refusals():
+                row = _refusals(fed.record, time_ns, entry)
+            case HandshakeRefused():
+                row = _handshake(fed.record, time_ns, entry)
+            case Act():
+                ((row, _),) = _acts(iter([(fed.record[0], fed.frame, entry)]))
+                return Joined(row, "acts", time_ns, time_ns, (fed.record,))
+            case _:
+                return None
+        return Joined(row, "calls", time_ns, time_ns, (fed.record,))
+
+    def _ended(self, fed: Fed, outcome: Outcome) -> Joined | None:
+        began = fed.frame.refers
+        if began is None:
+            return None
+        found = self._open.pop(began, None) or self._read_again(began)
+        if found is None:  # pruned: what is left of the call
+            found = Intent("", (), "", "", "", "", "", ""), fed.frame.time_ns
+        row = _call(began, found[1], found[0], outcome)
+        return Joined(row, "calls", found[1], fed.frame.time_ns, (began, fed.record))
+
+    def _read_again(self, record: RecordId) -> tuple[Intent, int] | None:
+        found = self._look_up(record)
+        if found is None:
+            return None
+        entry = _named(found[1])
+        return (entry, found[0].time_ns) if isinstance(entry, Intent) else None
+
+
+def _named(entry: Entry | None) -> Entry | None:
+    """The entry with names in place of references."""
+    return entry
