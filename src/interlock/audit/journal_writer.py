@@ -29,6 +29,7 @@ from interlock.audit.journal import (
     tail_hash,
 )
 from interlock.audit.reserve import Reserve
+from interlock.audit.watch import Watch
 from interlock.clock import SECOND, Clock
 from interlock.errors import RecordError
 from interlock.tlog import START
@@ -41,13 +42,22 @@ class JournalWriter:
     """The one writer of the journal in `record`; whoever makes it holds the data directory's lock."""
 
     def __init__(
-        self, record: Path, *, files: Files, clock: Clock, boot_id: str, reserve: Reserve, size_limit: int = FILE_SIZE
+        self,
+        record: Path,
+        *,
+        files: Files,
+        clock: Clock,
+        boot_id: str,
+        reserve: Reserve,
+        watch: Watch,
+        size_limit: int = FILE_SIZE,
     ) -> None:
         self._record = record
         self._files = files
         self._clock = clock
         self._boot = boot_id
         self._reserve = reserve
+        self._watch = watch
         self._size_limit = size_limit
         self._queue: list[Entry] = []
         self._fd = -1
@@ -96,6 +106,8 @@ class JournalWriter:
             unreadable = True
         self._headed = head is not None
         found = numbers(self._files, self._record)
+        for number in found:
+            self._watch.note(journal_path(self._record, number))
         for number in reversed(found):
             if self._take_over(number, head, problems):
                 break
@@ -143,7 +155,10 @@ class JournalWriter:
     def remember(self) -> None:
         """Note the place outside of the chain."""
         head = encode_head(self._number, self._offset, self._running, self._clock.wall())
-        write_aside(self._files, self._record / "head", head)
+        try:
+            write_aside(self._files, self._record / "head", head)
+        finally:
+            self._watch.note(self._record / "head")
         self._head_at = self._clock.monotonic() + _HEAD_EVERY
         self._head_of = self._running
         self._headed = True
@@ -235,6 +250,7 @@ class JournalWriter:
             raise
         self._fd, self._number, self._offset, self._running = fd, number, len(MAGIC) + len(data), running
         self._unsure = False
+        self._watch.note(path)
         self.state.stopped = False
         if isinstance(self._queue[0], Resumed):
             del self._queue[0]
@@ -253,6 +269,8 @@ class JournalWriter:
             self._unsure = True
             self.state.stopped = False  # not to be opened again
             raise
+        finally:
+            self._watch.note(journal_path(self._record, self._number))
         self._offset += len(data)
         self._running = running
         queue, self._queue = self._queue, []

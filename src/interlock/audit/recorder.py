@@ -8,8 +8,9 @@ Each `tick` goes this way, and a crash between any two steps leads the next reco
  4. queue a close for each segment that has ended and whose intents all have outcomes;
  5. put the queue on disk;
  6. take what was sealed into the tree, and once a second sign a checkpoint of it (`tree.py`);
- 7. write own records: alarms, and `unknown` outcomes for the intents of writers that died;
- 8. publish the time: everything attested before this tick is sealed.
+ 7. look once a second whether a file of the record was touched by somebody else (`watch.py`);
+ 8. write own records: alarms, and `unknown` outcomes for the intents of writers that died;
+ 9. publish the time: everything attested before this tick is sealed.
 
 It holds the key that signs checkpoints and the recipient's public one, so it cannot read the record. It MUST NOT
 seal what is not on disk or not what the writer hashed, MUST NOT publish a tick that failed, and never changes
@@ -29,6 +30,7 @@ from interlock.audit.reserve import RESERVE_SIZE, Reserve
 from interlock.audit.segment import Recipient
 from interlock.audit.tree import RecordTree, Signer
 from interlock.audit.voice import Page, Voice
+from interlock.audit.watch import Watch
 from interlock.audit.writer import SegmentWriter
 from interlock.clock import SECOND, Clock, SystemClock
 from interlock.errors import RecordError
@@ -66,6 +68,7 @@ class Recorder:
         self._journal_size = journal_size
         self._reserve = Reserve(record, self._files, reserve_size)
         self._reserve_at = 0
+        self._look_at = 0
         self._files.make_folder(record / "segments")
         self._own = SegmentWriter(
             record, "recorder", recipient, clock=self._clock, attest=attest, files=self._files, boot=self._boot
@@ -114,6 +117,7 @@ class Recorder:
             self._tree.tend()
         except (OSError, RecordError) as error:
             trouble = str(error)
+        self._look_around()
         if self._voice.waiting:
             busy = True
             trouble = self._voice.speak() or trouble
@@ -153,19 +157,22 @@ class Recorder:
 
     def _make(self) -> tuple[JournalWriter, Follower, RecordTree]:
         files, clock = self._files, self._clock
+        self._watch = Watch(self._record, files)
         journal = JournalWriter(
             self._record,
             files=files,
             clock=clock,
             boot_id=self._boot,
             reserve=self._reserve,
+            watch=self._watch,
             size_limit=self._journal_size,
         )
         segments = self._record / "segments"
         follower = Follower(
             segments, journal, self._voice, attest=self._attest, files=files, clock=clock, boot=self._boot
         )
-        return journal, follower, RecordTree(self._record, journal, self._signer, files=files, clock=clock)
+        tree = RecordTree(self._record, journal, self._signer, files=files, clock=clock, watch=self._watch)
+        return journal, follower, tree
 
     def _start(self) -> None:
         """Go on where the last recorder ended; after an error, as if it had not been tried."""
@@ -214,6 +221,14 @@ class Recorder:
             now = self._clock.wall()
             closed = Closed(tail.id, tail.first, tail.how, tail.sealed_offset, length, rest, now)
             self._follower.leave(tail, closed)
+
+    def _look_around(self) -> None:
+        """Once a second: is everything still there?"""
+        now = self._clock.monotonic()
+        if self._started and now >= self._look_at:
+            self._look_at = now + SECOND
+            for what in self._watch.look():
+                self._voice.alarm(what)
 
     def _look_after_reserve(self) -> None:
         now = self._clock.monotonic()

@@ -13,6 +13,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from interlock.clock import SECOND
+from interlock.errors import LogError
 from interlock.keys import Keyring, ensure_log_key, log_names, open_log_key
 from interlock.tlog import (
     COSIGNATURE_V1,
@@ -22,10 +23,10 @@ from interlock.tlog import (
     Ed25519Signer,
     Ed25519Verifier,
     SignedCheckpoint,
-    VerifierKey,
     WitnessPolicy,
     format_checkpoint,
     open_checkpoint,
+    parse_vkey,
     sign_checkpoint,
     verifier_key,
     verify_cosignatures,
@@ -50,9 +51,17 @@ class LogVerifier:
 
     def __init__(self, origin: str, public_keys: Sequence[bytes]) -> None:
         self.origin = origin
-        self.vkeys: list[VerifierKey] = [verifier_key(origin, ED25519, key) for key in public_keys]
-        self._verifiers = [Ed25519Verifier(key) for key in self.vkeys]
+        self.vkeys = [verifier_key(origin, ED25519, key) for key in public_keys]
+        self.verifiers = [Ed25519Verifier(key) for key in self.vkeys]
         self._clocks = WitnessPolicy(1, [verifier_key(origin, COSIGNATURE_V1, key) for key in public_keys])
+
+    @classmethod
+    def of(cls, vkeys: Sequence[str]) -> LogVerifier:
+        """From the log's verifier keys as text, kept elsewhere; `LogError`."""
+        keys = [parse_vkey(text.strip()) for text in vkeys]
+        if not keys or len({key.name for key in keys}) > 1 or any(key.signature_type != ED25519 for key in keys):
+            raise LogError("one or more verifier keys of one log are needed")
+        return cls(keys[0].name, [key.public_key for key in keys])
 
     def open(self, data: bytes) -> Checkpoint:
         """What this log signed; `LogError` for anything else."""
@@ -60,7 +69,7 @@ class LogVerifier:
 
     def open_signed(self, data: bytes) -> SignedCheckpoint:
         """The same, with the note and all its signatures."""
-        return open_checkpoint(data, self._verifiers, origin=self.origin)
+        return open_checkpoint(data, self.verifiers, origin=self.origin)
 
     def time_of(self, signed: SignedCheckpoint) -> int:
         """When the log says that it signed, in seconds since 1970; `LogError` if it does not say."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from interlock.audit.files import Files, read_all, write_all
+from interlock.audit.watch import Watch
 from interlock.errors import RecordError
 from interlock.tlog import HASH_SIZE, TILE_WIDTH, Tile
 
@@ -20,8 +21,9 @@ from interlock.tlog import HASH_SIZE, TILE_WIDTH, Tile
 class Tiles:
     """Reads and writes the tiles of one record. Is a `tlog.TileReader`."""
 
-    def __init__(self, log: Path, files: Files) -> None:
+    def __init__(self, log: Path, files: Files, watch: Watch | None = None) -> None:
         self._log = log
+        self._watch = watch
         self._files = files
         self._folders: set[Path] = set()  # known to be there, and on disk
 
@@ -46,10 +48,20 @@ class Tiles:
 
     def write(self, tiles: Iterable[tuple[Tile, bytes]]) -> None:
         """Put them on disk under their names, or raise `OSError`; some may be there then, and nothing is lost."""
-        renamed: dict[Path, None] = {}
+        folders: dict[Path, None] = {}
+        try:
+            self._write(tiles, folders)
+            for folder in folders:
+                self._files.sync_folder(folder)
+        finally:
+            for folder in folders:
+                self._noted(folder)
+
+    def _write(self, tiles: Iterable[tuple[Tile, bytes]], folders: dict[Path, None]) -> None:
         for tile, data in tiles:
             path = self._log / tile.path
             self._make_folder(path.parent)
+            folders[path.parent] = None
             aside = path.with_name(f".{path.name}.new")
             try:
                 self._files.unlink(aside)
@@ -62,9 +74,6 @@ class Tiles:
             finally:
                 self._files.close(fd)
             self._files.rename(aside, path)
-            renamed[path.parent] = None
-        for folder in renamed:
-            self._files.sync_folder(folder)
 
     def forget_partial(self, tiles: Iterable[Tile]) -> None:
         """Remove all partial tiles in the places of `tiles` but those themselves. An error is no matter."""
@@ -79,6 +88,8 @@ class Tiles:
                     self._folders.discard(folder)
             except OSError:
                 pass
+            self._noted(folder)
+            self._noted(folder.parent)
 
     def _holding(self, tile: Tile) -> list[Path]:
         """Where the tile's hashes may be, the likeliest first."""
@@ -101,3 +112,9 @@ class Tiles:
         self._files.make_folder(folder)
         self._files.sync_folder(folder.parent)
         self._folders.add(folder)
+        if folder != self._log:
+            self._noted(folder.parent)
+
+    def _noted(self, folder: Path) -> None:
+        if self._watch is not None and folder != self._log:  # the checkpoint is replaced in it, and watched by itself
+            self._watch.note_folder(folder)

@@ -22,6 +22,7 @@ from interlock.audit.files import Files, read_all, write_aside
 from interlock.audit.journal import Begin, Scan, Sealed, Signed, journal_path
 from interlock.audit.journal_writer import JournalWriter
 from interlock.audit.tiles import Tiles
+from interlock.audit.watch import Watch
 from interlock.clock import SECOND, Clock
 from interlock.errors import LogError, RecordError
 from interlock.tlog import EMPTY_ROOT, HASH_SIZE, TILE_WIDTH, Checkpoint, Tile, TiledTree, TileReader, Tree, grown_tiles
@@ -79,7 +80,9 @@ class Edge:
 class RecordTree:
     """The tree of one record; for the recorder's thread. Errors of the disk are `OSError`; the next try goes on."""
 
-    def __init__(self, record: Path, journal: JournalWriter, signer: Signer, *, files: Files, clock: Clock) -> None:
+    def __init__(
+        self, record: Path, journal: JournalWriter, signer: Signer, *, files: Files, clock: Clock, watch: Watch
+    ) -> None:
         self.signed = 0  # checkpoints
         self._record = record
         self._journal = journal
@@ -87,7 +90,8 @@ class RecordTree:
         self._files = files
         self._clock = clock
         self._path = record / "log" / CHECKPOINT
-        self._tiles = Tiles(record / "log", files)
+        self._watch = watch
+        self._tiles = Tiles(record / "log", files, watch)
         self._tree = Tree()
         self._new: list[bytes] = []  # leaves, 32 bytes each, not in the tree yet
         self._unwritten: list[tuple[Tile, bytes]] = []
@@ -112,14 +116,13 @@ class RecordTree:
             tiled = TiledTree(self._tiles, size)
             self._tree = tiled.tree()
             self._edge = Edge.of(self._tiles, size)
-            sound = self._tree.root() == root
-            if sound and found is not None and found.size <= size and tiled.root(found.size) != found.root:
+            wrong = "" if self._tree.root() == root else "the tree's tiles do not lead to the root that was signed"
+            if not wrong and found is not None and found.size <= size and tiled.root(found.size) != found.root:
                 problems.append("the checkpoint is of another tree")
         except (RecordError, LogError) as error:
-            sound = False
-            problems.append(str(error))
-        if not sound:
-            problems.append("the tree's tiles do not lead to the root that was signed")
+            wrong = str(error)
+        if wrong:
+            problems.append(wrong)
             self._rebuild(size)
             if self._tree.root() != root:
                 problems.append("the journal does not lead to the root that was signed")
@@ -173,7 +176,10 @@ class RecordTree:
             self._journal.add(Signed(size, root, now))
             self._journal.commit()
         self._tiles.make_ready()
-        write_aside(self._files, self._path, self._signer.sign(size, root, now))
+        try:
+            write_aside(self._files, self._path, self._signer.sign(size, root, now))
+        finally:
+            self._watch.note(self._path)
         self.signed += 1
         if self._published != size:
             edge = partial_tiles(size)
@@ -224,14 +230,14 @@ def _replaced(before: list[Tile], after: list[Tile]) -> list[Tile]:
     return [now.get((tile.level, tile.index), Tile(tile.level, tile.index, TILE_WIDTH)) for tile in before]
 
 
-def sealed_leaves(files: Files, record: Path, end: tuple[int, int], first: int) -> Iterator[bytes]:
-    """The leaf hashes of the journal's seals from leaf number `first` on, joined as they were sealed.
+def seals(files: Files, record: Path, end: tuple[int, int | None], first: int) -> Iterator[tuple[int, Sealed]]:
+    """The journal's seals from the one with leaf number `first` on, each with the number of its first leaf.
 
-    `end` is the number of the journal's last file and where its last entry ends. `RecordError` if the journal
-    does not hold them.
+    `end` is the number of the journal's last file and where its last entry ends, None for where the file does.
+    `RecordError` if the journal does not hold them.
     """
     number, offset = end
-    parts: list[tuple[int, int]] = []
+    parts: list[tuple[int, int | None]] = []
     size = 0
     while number:
         parts.insert(0, (number, offset))
@@ -246,5 +252,11 @@ def sealed_leaves(files: Files, record: Path, end: tuple[int, int], first: int) 
         for entry in Scan(files, journal_path(record, number), offset):
             if isinstance(entry, Sealed):
                 if size + entry.count > first:
-                    yield entry.leaves[max(0, first - size) * HASH_SIZE :]
+                    yield size, entry
                 size += entry.count
+
+
+def sealed_leaves(files: Files, record: Path, end: tuple[int, int], first: int) -> Iterator[bytes]:
+    """The leaf hashes from leaf number `first` on, joined as they were sealed."""
+    for index, seal in seals(files, record, end, first):
+        yield seal.leaves[max(0, first - index) * HASH_SIZE :]

@@ -1,0 +1,186 @@
+"""Proofs of single records, for someone who has neither the record nor its keys: C2SP tlog-proof files.
+
+The extra data carry the frame as stored, so that a file is all that a verifier needs, beside the log's public
+key. They may also carry what opens it: plaintext and salt, which must hash to the commitment in the frame. So one
+record can be shown without its neighbours.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from interlock.audit.entries import decode
+from interlock.audit.files import Files, read_all
+from interlock.audit.journal import numbers
+from interlock.audit.reader import OpenKey, SegmentReader, frame_reader, segment_files
+from interlock.audit.segment import FRAME_HEADER, SMALLEST_FRAME, RecordId, format_id
+from interlock.audit.signing import LogVerifier
+from interlock.audit.tiles import Tiles
+from interlock.audit.tree import CHECKPOINT, LARGEST_CHECKPOINT, seals
+from interlock.errors import LogError, RecordError
+from interlock.model.events import BY_CODE
+from interlock.tlog import (
+    Checkpoint,
+    TiledTree,
+    WitnessPolicy,
+    format_tlog_proof,
+    leaf_hash,
+    make_tlog_proof,
+    parse_tlog_proof,
+    verify_tlog_proof,
+)
+
+
+class Opening(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What opens one frame: SHA-256(salt || plaintext) is its commitment."""
+
+    salt: bytes
+    plaintext: bytes
+
+
+class Extra(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The extra data of a proof, as JSON with base64."""
+
+    record: str
+    frame: bytes
+    salt: bytes = b""
+    plaintext: bytes = b""
+
+
+class Proven(msgspec.Struct, frozen=True):
+    """What a proof has shown of a record."""
+
+    record: str
+    index: int
+    checkpoint: Checkpoint
+    signed: int  # seconds since 1970, by the log's clock
+    witnesses: dict[str, int]  # who else saw that tree, and when
+    event: str
+    time_ns: int
+    opened: bool
+    entry: Any = None  # what is in it, if it was opened
+
+
+def newest_checkpoint(record: Path, files: Files | None = None) -> bytes:
+    """The signed checkpoint as it lies there; `RecordError` if there is none."""
+    files = files or Files()
+    try:
+        fd = files.open(record / "log" / CHECKPOINT)
+    except FileNotFoundError:
+        raise RecordError("there is no checkpoint yet: the recorder signs the first within a second") from None
+    except OSError as error:
+        raise RecordError(f"the checkpoint cannot be read: {error.strerror}") from error
+    try:
+        return read_all(files, fd, LARGEST_CHECKPOINT, 0)
+    finally:
+        files.close(fd)
+
+
+def prove(record: Path, wanted: RecordId, log: LogVerifier, opening: Opening | None = None) -> bytes:
+    """The proof of one record in the newest checkpoint. `RecordError`, `LogError`."""
+    files = Files()
+    checkpoint = newest_checkpoint(record, files)
+    size = log.open(checkpoint).size
+    index = index_of(record, wanted, files)
+    if index is None or index >= size:
+        raise RecordError(f"{format_id(wanted)} is in no checkpoint yet: try again in a second")
+    frame = frame_of(record, wanted)
+    extra = Extra(format_id(wanted), frame)
+    if opening is not None:
+        _check_opening(frame, opening.salt, opening.plaintext)
+        extra = Extra(format_id(wanted), frame, opening.salt, opening.plaintext)
+    tree = TiledTree(Tiles(record / "log", files), size)
+    if tree.leaf(index) != leaf_hash(frame):
+        raise RecordError(f"{format_id(wanted)} is not what was sealed: run `interlock audit verify`")
+    return format_tlog_proof(make_tlog_proof(tree, index, checkpoint, msgspec.json.encode(extra)))
+
+
+def verify_proof(data: bytes, log: LogVerifier, policy: WitnessPolicy | None = None) -> Proven:
+    """Verify a file that `prove` made, with nothing else but the log's public keys. `LogError`.
+
+    1. The frame in it hashes to a leaf that is in the tree of a checkpoint that the log signed.
+    2. The record's name is that of the frame.
+    3. What is shown as its contents hashes to the frame's commitment.
+    """
+    proof = parse_tlog_proof(data)
+    try:
+        extra = msgspec.json.decode(proof.extra, type=Extra)
+    except ValueError:  # msgspec's, or bytes that are not UTF-8
+        raise LogError("the proof holds no record: its extra data are not ours") from None
+    frame = extra.frame
+    if len(frame) < SMALLEST_FRAME:
+        raise LogError("the proof holds no frame")
+    shown = verify_tlog_proof(proof, leaf_hash(frame), log.verifiers, policy, origin=log.origin)  # 1
+    signed = log.open_signed(proof.checkpoint)
+    _, _, event, _, _, sequence, time_ns, _, _ = FRAME_HEADER.unpack_from(frame)
+    if extra.record.rpartition("-")[2] != str(sequence):  # 2
+        raise LogError(f"the frame is number {sequence} of its segment, not {extra.record}")
+    entry = None
+    known = BY_CODE.get(event)
+    if extra.salt:
+        try:
+            _check_opening(frame, extra.salt, extra.plaintext)  # 3
+            entry = decode(known, extra.plaintext) if known is not None else None
+        except RecordError as error:
+            raise LogError(str(error)) from error
+    return Proven(
+        record=extra.record,
+        index=shown.index,
+        checkpoint=shown.checkpoint,
+        signed=log.time_of(signed),
+        witnesses={one.witness: one.timestamp for one in shown.cosignatures},
+        event=str(known) if known is not None else f"event {event}",
+        time_ns=time_ns,
+        opened=bool(extra.salt),
+        entry=entry,
+    )
+
+
+def index_of(record: Path, wanted: RecordId, files: Files) -> int | None:
+    """The record's place in the tree, from the journal; None if it is not sealed."""
+    segment, sequence = wanted
+    found = numbers(files, record)
+    if not found:
+        raise RecordError("there is no journal")
+    for index, seal in seals(files, record, (found[-1], None), 0):
+        if seal.segment == segment and seal.first <= sequence < seal.first + seal.count:
+            return index + sequence - seal.first
+    return None
+
+
+def frame_of(record: Path, wanted: RecordId) -> bytes:
+    """One frame as stored; `RecordError` if it is not there."""
+    with _segment_of(record, wanted) as reader:
+        return _frame(reader, wanted)
+
+
+def open_frame(record: Path, wanted: RecordId, open_key: OpenKey) -> Opening:
+    """What opens one frame, for who holds the record's key; `RecordError`."""
+    with _segment_of(record, wanted) as reader:
+        return Opening(*frame_reader(reader.header, open_key).opening(_frame(reader, wanted)))
+
+
+def _segment_of(record: Path, wanted: RecordId) -> SegmentReader:
+    for path in segment_files(record):
+        if path.name[-12:-4] == wanted[0].hex()[:8]:
+            reader = SegmentReader(path)
+            if reader.header.id == wanted[0]:
+                return reader
+            reader.close()
+    raise RecordError(f"there is no segment {wanted[0].hex()}")
+
+
+def _frame(reader: SegmentReader, wanted: RecordId) -> bytes:
+    for frame in reader.frames():
+        if frame.sequence == wanted[1]:
+            return frame.data
+    raise RecordError(f"there is no record {format_id(wanted)}")
+
+
+def _check_opening(frame: bytes, salt: bytes, plaintext: bytes) -> None:
+    if sha256(salt + plaintext).digest() != FRAME_HEADER.unpack_from(frame)[8]:
+        raise RecordError("what is shown as the record's contents is not what it commits to")
