@@ -177,6 +177,7 @@ def test_the_running_recorder_notices_that_a_file_was_changed_or_put_in_place_of
     path = world.record / "journal-00001"
     data = path.read_bytes()
     path.write_bytes(data + b"x")
+    world.clock.advance(1)
     recorder.tick()
     assert alarms(world) == ["journal-00001 was changed by somebody else"]
     aside = world.folder / "aside"
