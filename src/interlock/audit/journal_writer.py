@@ -270,7 +270,7 @@ class JournalWriter:
             self.state.stopped = False  # not to be opened again
             raise
         finally:
-            self._watch.note(journal_path(self._record, self._number))
+            self._watch.note_grown(journal_path(self._record, self._number))
         self._offset += len(data)
         self._running = running
         queue, self._queue = self._queue, []

@@ -29,6 +29,12 @@ class Watch:
         except OSError:
             self._seen.pop(path, None)
 
+    def note_grown(self, path: Path) -> None:
+        """We wrote on in a file that is the same one: another in its place is none of ours."""
+        seen = self._seen.get(path)
+        if seen is None or seen[0] == self._inode(path):
+            self.note(path)
+
     def note_folder(self, folder: Path) -> None:
         """The same for a folder: files may only come into it by us, and none may go."""
         self.note(folder)
@@ -66,6 +72,12 @@ class Watch:
                 what = "replaced" if now[0] != seen[0] else "changed"
                 found.append(f"{self._name(path)} was {what} by somebody else")
         return found
+
+    def _inode(self, path: Path) -> int:
+        try:
+            return self._files.stat(path).st_ino
+        except OSError:
+            return 0
 
     def _stat(self, path: Path) -> Seen:
         found = self._files.stat(path)
