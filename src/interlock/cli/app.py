@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from interlock import __version__
-from interlock.cli import audit, inspect_file, key, operate
+from interlock.cli import audit, inspect_file, key, keyring, operate
 from interlock.cli.desk import Settings
 from interlock.cli.tour.command import tour
 from interlock.cli.write_file import init
@@ -54,5 +54,6 @@ app.command()(inspect_file.check)
 app.command()(inspect_file.plan)
 app.command()(inspect_file.schema)
 app.add_typer(key.app, name="key")
+app.add_typer(keyring.app, name="keyring")
 app.add_typer(audit.app, name="audit")
 app.command()(tour)

@@ -16,7 +16,7 @@ from interlock.config.routes import Allow, Route
 from interlock.config.secrets import SecretRef
 from interlock.config.units import Rate, show_duration, show_size
 
-RESTART = frozenset({"listeners", "connections", "workers", "data_dir", "admin", "keys"})  # read once, at the start
+RESTART = frozenset({"listeners", "connections", "workers", "data_dir", "admin"})  # read once, at the start
 _BY_NAME = ("trust", "zones", "services", "roles")
 
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def open_acts(paths: Paths, writer: str, actor: str) -> ActRecorder:
     """A recorder whose segment is begun with its first act. The record's public key must be there."""
     from interlock.audit import ActRecorder, AttestPage, SegmentWriter
-    from interlock.keys import recipient
+    from interlock.keys import PresentRecipient
 
     paths.make_run_dir()
-    segments = SegmentWriter(paths.record, writer, recipient(paths.keys), attest=AttestPage.open(paths.attest))
+    segments = SegmentWriter(paths.record, writer, PresentRecipient(paths.keys), attest=AttestPage.open(paths.attest))
     return ActRecorder(segments, actor)
 
 

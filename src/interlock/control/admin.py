@@ -25,8 +25,10 @@ from interlock.snapshot.exposition import CONTENT_TYPE
 HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
-def make_app(paths: Paths, assertion_jwks: dict[str, Any], extra: Callable[[], dict[str, Any]]) -> FastAPI:
-    """The application; `extra` gives what only the control process knows, for `/status`."""
+def make_app(
+    paths: Paths, assertion_jwks: Callable[[], dict[str, Any]], extra: Callable[[], dict[str, Any]]
+) -> FastAPI:
+    """`assertion_jwks` gives what verifies our assertions, `extra` what only control knows, for `/status`."""
     app = FastAPI(title="Interlock admin", version=__version__, docs_url=None, redoc_url=None)
 
     @app.middleware("http")
@@ -49,9 +51,9 @@ def make_app(paths: Paths, assertion_jwks: dict[str, Any], extra: Callable[[], d
         response.status_code = 200 if found["serving"] else 503
         return {"serving": found["serving"], "problems": found["problems"]}
 
-    @app.get("/.well-known/jwks.json", summary="The key that `Interlock-Identity` is signed with (RFC 7517)")
+    @app.get("/.well-known/jwks.json", summary="The keys that `Interlock-Identity` is verified with (RFC 7517)")
     def jwks() -> dict[str, Any]:
-        return assertion_jwks
+        return assertion_jwks()
 
     return app
 
@@ -60,15 +62,6 @@ def is_own_host(host: str) -> bool:
     """Whether a Host field names this machine's loopback; any port."""
     name, colon, port = host.rpartition(":")
     return (name.lower() in HOSTS and port.isdecimal()) if colon and "]" not in port else host.lower() in HOSTS
-
-
-def public_jwks(assertion_key: bytes) -> dict[str, Any]:
-    """The public half of an Ed25519 key (PKCS #8 PEM) as a JWK set (RFC 8037)."""
-    from joserfc.jwk import OKPKey
-
-    key = OKPKey.import_key(assertion_key)
-    public = key.as_dict(private=False)
-    return {"keys": [{**public, "kid": key.thumbprint(), "alg": "EdDSA", "use": "sig"}]}
 
 
 class AdminServer:

@@ -20,10 +20,10 @@ HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z
 
 def ensure_certificate(config: Config, paths: Paths, keyring: Keyring, acts: Recorder, clock: Clock) -> bool:
     """Make or renew what `tls: auto` needs; says whether anything was issued."""
-    from interlock.pki import LocalAuthority, ensure_server_files
+    from interlock.pki import LocalAuthority, ensure_server_certificate
 
     authority = LocalAuthority.ensure(keyring, clock=clock, recorder=acts)
-    return ensure_server_files(authority, paths.pki, names(config), clock.wall())
+    return ensure_server_certificate(authority, keyring, paths.pki, names(config), clock.wall())
 
 
 def names(config: Config) -> list[str]:

@@ -152,8 +152,8 @@ def _listeners(config: Config, paths: Paths) -> list[ListenerSpec]:
     for listener in config.listeners:
         certificates = []
         if listener.tls == "auto":
-            own = CertificateSpec(list(listener.hosts), str(paths.pki / "server.pem"), str(paths.pki / "server.key"))
-            certificates.append(own)
+            # The key is handed to workers by another way, together with the certificate.
+            certificates.append(CertificateSpec(list(listener.hosts), str(paths.pki / "server.pem"), ""))
         elif listener.tls != "off":
             files = listener.tls
             certificates.append(CertificateSpec(list(listener.hosts), str(files.certificate), str(files.key)))

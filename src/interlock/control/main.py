@@ -22,6 +22,7 @@ from interlock.control.compile import uses_own_authority
 from interlock.control.inbox import Inbox
 from interlock.control.issuers import KnownKeys
 from interlock.control.jwks import IssuerWatch
+from interlock.control.keyring import hand_over, jwks
 from interlock.control.log import Log
 from interlock.control.paths import Paths
 from interlock.control.reload import apply, changes_between, read_applied, wait_for_workers
@@ -29,6 +30,8 @@ from interlock.control.service import Administration, Row
 from interlock.control.socket import ControlSocket
 from interlock.control.wire import os_actor
 from interlock.errors import InterlockError
+from interlock.keys import Handover
+from interlock.keys.inventory import KEK
 from interlock.model import Principal
 from interlock.snapshot import Counter, MetricsPage, NodePage, Tallies
 from interlock.snapshot.page import CONTROL_SEEN_NS, CONTROL_SLOT, READY
@@ -47,7 +50,7 @@ T = TypeVar("T")
 class Control:
     """One node's control process."""
 
-    def __init__(self, file: Path, paths: Paths, admin: socket.socket, log: Log) -> None:
+    def __init__(self, file: Path, paths: Paths, admin: socket.socket, log: Log, handover_key: bytes) -> None:
         self._file = file
         self._paths = paths
         self._log = log
@@ -58,6 +61,9 @@ class Control:
         self._admin: AdminServer | None = None
         self._config = read_applied(paths, file)
         self._desk = Administration(file, self._config, writer="control", page=self._page, clock=self._clock)
+        self._desk.keys_turned = self._keys_turned
+        self._handover = Handover(paths.handover, handover_key)
+        self._jwks: dict[str, Any] = {"keys": []}
         self._builder = SnapshotBuilder(paths, self._desk.state, self._page, self._clock, gently=True)
         self._known = KnownKeys(paths.jwks)
         self._watch = IssuerWatch(self._known, self._keys_changed, self._clock, log)
@@ -99,6 +105,8 @@ class Control:
     async def _handle(self, op: str, arguments: dict[str, Any], actor: Principal, row: Row) -> dict[str, Any]:
         if op == "reload":
             return await self._reload(actor)
+        if op == "keyring.rotate" and arguments.get("name") == KEK:
+            await self._reload(actor)  # what the file says of KEKs now is what every process finds when it starts again
         if op == "plan":
             return await self._change(self._plan)
         if op == "status":
@@ -124,6 +132,7 @@ class Control:
         before = self._config
         config, generation = apply(self._file, self._builder, before=before, acts=self._desk.acts(actor))
         self._config = self._desk.config = config
+        self._desk.adopt_keys()
         waiting = wait_for_workers(self._builder)
         self._log.info("reloaded", generation=generation, by=str(actor), waiting=waiting)
         for warning in config.warnings:
@@ -175,9 +184,20 @@ class Control:
             renewed = ensure_certificate(self._config, self._paths, self._desk.keyring, acts, self._clock)
             if renewed:
                 self._log.info("the server certificate was renewed")
+        if len(self._jwks["keys"]) > 1:
+            self._jwks = jwks(self._desk.keyring)  # the overlap may be over
+        if renewed:
+            hand_over(self._handover, self._desk.keyring, self._config)
         if renewed or self._builder.overlay() > OVERLAY:
             self._builder.rebuild()
             wait_for_workers(self._builder)
+
+    def _keys_turned(self) -> None:
+        """What upstreams verify with first; then what workers sign with."""
+        self._jwks = jwks(self._desk.keyring)
+        hand_over(self._handover, self._desk.keyring, self._config)
+        self._builder.rebuild()
+        wait_for_workers(self._builder)
 
     async def _serve_admin(self) -> None:
         """Last, since loading it takes a while; nothing else waits for it."""
@@ -188,9 +208,10 @@ class Control:
             self._log.error("the admin listener does not serve", problem=repr(problem))
 
     def _make_admin(self) -> AdminServer:
-        from interlock.control.admin import AdminServer, make_app, public_jwks
+        from interlock.control.admin import AdminServer, make_app
 
-        app = make_app(self._paths, public_jwks(self._desk.keyring.assertion_key), self._extra)
+        self._jwks = jwks(self._desk.keyring)
+        app = make_app(self._paths, lambda: self._jwks, self._extra)
         return AdminServer(app, self._admin_socket)
 
     def _extra(self) -> dict[str, Any]:
@@ -205,10 +226,10 @@ class Control:
 NODE = Principal("service", "interlock", "control")
 
 
-def run(file: Path, data_dir: Path, admin: socket.socket, log: Log) -> None:
+def run(file: Path, data_dir: Path, admin: socket.socket, log: Log, handover_key: bytes) -> None:
     """The life of the control process, after the fork."""
 
     async def main() -> None:
-        await Control(file, Paths(data_dir), admin, log).run()
+        await Control(file, Paths(data_dir), admin, log, handover_key).run()
 
     asyncio.run(main())

@@ -23,6 +23,7 @@ class Paths:
         self.metrics = self.run / "metrics"
         self.attest = self.run / "attest"
         self.jwks = self.run / "jwks"
+        self.handover = self.run / "handover"  # the keys that workers use, sealed
         self.applied = self.run / "applied"  # the bytes of the file that the node runs with
 
     def make_run_dir(self) -> None:

@@ -19,6 +19,7 @@ from interlock.control.check import load_checked
 from interlock.control.compile import compile_node, compile_routes
 from interlock.control.paths import Paths
 from interlock.errors import InterlockError, NodeError
+from interlock.keys import open_keyring
 from interlock.model import Event, Recorder
 from interlock.snapshot import NodeSpec, await_generation
 
@@ -55,6 +56,8 @@ def apply(file: Path, builder: SnapshotBuilder, *, before: Config | None, acts: 
         config = load_checked(file, data)
         changes = changes_between(before, config) if before is not None else []
         _refuse_what_needs_a_restart(changes)
+        if before is not None and before.keys != config.keys:
+            open_keyring(config.keys, paths.keys).check()
         node = compile_node(config, paths, builder.clock.wall())
     except InterlockError as problem:
         acts.act(Event.CONFIG_REFUSED, {"file": str(file), "problems": str(problem)[:4000]})

@@ -18,6 +18,7 @@ import msgspec
 
 from interlock.clock import Clock, SystemClock
 from interlock.control.acts import open_acts
+from interlock.control.keyring import Custodian, Destroyed, KeyringDesk, Turn
 from interlock.control.keys import Create, KeyDesk, Named, Rotate
 from interlock.control.lastused import LastUsed, last_used
 from interlock.control.paths import Paths
@@ -55,6 +56,7 @@ class Administration:
         self.clock: Clock = clock or SystemClock()
         self.page = page
         self._writer = writer
+        self.keys_turned: Callable[[], None] = lambda: None  # of a running node: what workers use was rotated
         self._acts: ActRecorder | None = None
         self._lock = threading.Lock()
 
@@ -97,6 +99,11 @@ class Administration:
         """Opened when first needed: revoking must not need the key-encryption key."""
         return open_keyring(self.config.keys, self.paths.keys, clock=self.clock)
 
+    def adopt_keys(self) -> None:
+        """The configuration has changed: so may have what it says of the key-encryption key."""
+        if "keyring" in self.__dict__:
+            self.keyring.adopt(open_keyring(self.config.keys, self.paths.keys, clock=self.clock))
+
     @cached_property
     def state(self) -> State:
         return State.open(self.paths.state)
@@ -104,6 +111,10 @@ class Administration:
     @cached_property
     def key_desk(self) -> KeyDesk:
         return KeyDesk(self.state, Publisher(self.paths, self.page), self.clock)
+
+    @cached_property
+    def keyring_desk(self) -> KeyringDesk:
+        return KeyringDesk(self.keyring, self.clock)
 
     def acts(self, actor: Principal) -> ActRecorder:
         """The recorder for what `actor` does."""
@@ -144,6 +155,16 @@ class Administration:
                 return ask(_read(arguments, Question), self.paths.record, self.keyring, self.acts(actor), row)
             case "audit.acknowledge":
                 return acknowledge(_read(arguments, Acknowledge), self.acts(actor))
+            case "keyring.list":
+                _read(arguments, Nothing)
+                return self.keyring_desk.inventory()
+            case "keyring.rotate":
+                turn = _read(arguments, Turn)
+                return self.keyring_desk.rotate(turn, self.config, self.acts(actor), self.keys_turned)
+            case "keyring.custodian":
+                return self.keyring_desk.custodian(_read(arguments, Custodian), self.acts(actor))
+            case "keyring.destroyed":
+                return self.keyring_desk.destroyed(_read(arguments, Destroyed), self.acts(actor))
             case "status":
                 _read(arguments, Nothing)
                 return read_status(self.paths.run, self.clock)

@@ -30,11 +30,16 @@ class Assertions:
 
     def __init__(self, private_key: bytes, issuer: str = "interlock") -> None:
         """`private_key`: an Ed25519 private key, PKCS #8 PEM."""
-        self._key = OKPKey.import_key(private_key)
-        self._header = {"alg": "EdDSA", "typ": "interlock-identity+jwt", "kid": self._key.thumbprint()}
         self._registry = JWSRegistry(algorithms=["EdDSA"])
         self._issuer = issuer
         self._made: dict[tuple[Identity, str], tuple[bytes, int]] = {}
+        self.sign_with(private_key)
+
+    def sign_with(self, private_key: bytes) -> None:
+        """Sign with this key from now on; what was signed before is not used again."""
+        self._key = OKPKey.import_key(private_key)
+        self._header = {"alg": "EdDSA", "typ": "interlock-identity+jwt", "kid": self._key.thumbprint()}
+        self._made.clear()
 
     def line(self, identity: Identity, service: str, now: int) -> bytes:
         """The header line for a call of `identity` to `service`; `now` in wall ns."""

@@ -8,8 +8,10 @@ resumed only where its certificate was verified. They are remade daily, so ticke
 
 from __future__ import annotations
 
+import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from interlock.snapshot import CertificateSpec, ListenerSpec
 
@@ -17,7 +19,8 @@ from interlock.snapshot import CertificateSpec, ListenerSpec
 class Certificates:
     """The contexts of one listener and which host belongs to which."""
 
-    def __init__(self, spec: ListenerSpec, bundles: Sequence[str]) -> None:
+    def __init__(self, spec: ListenerSpec, bundles: Sequence[str], own: bytes = b"") -> None:
+        """`own`: private key and certificate of `tls: auto`, PEM."""
         self._specs = spec.certificates
         self._exact: dict[str, int] = {}
         self._suffix: dict[str, int] = {}
@@ -27,7 +30,7 @@ class Certificates:
                     self._suffix[host[1:].lower()] = index
                 else:
                     self._exact[host.lower()] = index
-        self._contexts = [self._context(certificate, spec, bundles) for certificate in spec.certificates]
+        self._contexts = [self._context(certificate, spec, bundles, own) for certificate in spec.certificates]
         self.base = self._contexts[0]
         if len(self._contexts) > 1:
             self.base.sni_callback = self._choose
@@ -45,14 +48,41 @@ class Certificates:
             connection.context = self._contexts[index]
 
     @staticmethod
-    def _context(certificate: CertificateSpec, spec: ListenerSpec, bundles: Sequence[str]) -> ssl.SSLContext:
+    def _context(
+        certificate: CertificateSpec, spec: ListenerSpec, bundles: Sequence[str], own: bytes
+    ) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
         context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
         context.set_alpn_protocols(["http/1.1"])
-        context.load_cert_chain(certificate.certificate, certificate.key)
+        if certificate.key:
+            context.load_cert_chain(certificate.certificate, certificate.key)
+        else:
+            load_pair(context, own)
         if spec.ask_client and bundles:
             context.verify_mode = ssl.CERT_OPTIONAL
             context.load_verify_locations(cadata="\n".join(bundles))
         return context
+
+
+def load_pair(context: ssl.SSLContext, pem: bytes) -> None:
+    """Load a key and certificates from memory: OpenSSL wants files, and gets pipes, which leave nothing on a disk."""
+    with _readable(pem) as certificate, _readable(pem) as key:
+        context.load_cert_chain(certificate, key)
+
+
+@contextmanager
+def _readable(data: bytes) -> Iterator[str]:
+    """The name of a file that holds `data`, once, for reading from begin to end. It fits the pipe: 64 KiB."""
+    read, write = os.pipe()
+    try:
+        try:
+            os.set_blocking(write, False)
+            if os.write(write, data) != len(data):
+                raise OSError("a certificate and its key are too large")
+        finally:
+            os.close(write)
+        yield f"/dev/fd/{read}"
+    finally:
+        os.close(read)

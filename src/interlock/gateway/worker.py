@@ -1,7 +1,7 @@
 """A worker process: serves calls on its sockets until it is told to drain.
 
-It is forked by the supervisor, inherits its slot's listening sockets and two keys, and opens no other:
-not the KEK, not the record's. It needs neither control nor recorder to start or to serve.
+It is forked by the supervisor, inherits its slot's listening sockets and the key of the handover, and opens
+nothing else: not the KEK, not the record's. It needs neither control nor recorder to start or to serve.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,7 +29,7 @@ from interlock.gateway.meter import Meter
 from interlock.gateway.pipeline import Pipeline
 from interlock.gateway.state import WorkerState
 from interlock.gateway.tls import Certificates
-from interlock.keys import recipient
+from interlock.keys import Handover, PresentRecipient
 from interlock.snapshot import LimitSpec, NodePage
 from interlock.snapshot.counters import CounterTable
 from interlock.snapshot.metrics import Counter, MetricsPage
@@ -54,14 +53,6 @@ DRAIN = 30.0  # seconds a call in progress may still take
 REMAKE_TLS = 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSecrets:
-    """The two keys a worker is given; never printed."""
-
-    lookup_key: bytes = field(repr=False)  # of keyed hashes of API keys, 32 bytes
-    assertion_key: bytes = field(repr=False)  # Ed25519 private key, PKCS #8 PEM
-
-
 class Worker:
     """Wires the parts of one worker process together and drives them by one sweep a second."""
 
@@ -70,7 +61,7 @@ class Worker:
         slot: int,
         sockets: list[socket.socket],
         data_dir: Path,
-        secrets: WorkerSecrets,
+        handover_key: bytes,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         run = data_dir / "run"
@@ -83,19 +74,22 @@ class Worker:
         self._clock = SystemClock()
         self._page.beat(slot, self._clock.monotonic())
         self._born = self._clock.wall()
+        self._handover = Handover(run / "handover", handover_key)
+        self._handed = self._handover.get()
+        self._assertions = Assertions(self._handed.assertion_key)
         self._inbox = self._bind_inbox(run / f"worker-{slot}.sock")
         counters = CounterTable.open(run / "counters")
         self._writer = SegmentWriter(
             data_dir / "record",
             f"worker-{slot - FIRST_WORKER_SLOT}",
-            recipient(data_dir / "keys"),
+            PresentRecipient(data_dir / "keys"),
             attest=AttestPage.open(run / "attest"),
         )
         self._state = WorkerState(
             run,
             self._page,
             loop=loop,
-            lookup_key=secrets.lookup_key,
+            lookup_key=self._handed.lookup_key,
             counters=counters,
             refresh=self._ask_refresh,
         )
@@ -106,7 +100,7 @@ class Worker:
         self._pipeline = Pipeline(
             state=self._state,
             calls=self._calls,
-            assertions=Assertions(secrets.assertion_key),
+            assertions=self._assertions,
             failures=Failures(counters, LimitSpec(spec.failures, spec.failures_period_ns, spec.failures, "address")),
             meter=self._meter,
             wall=self._clock.wall,
@@ -177,8 +171,20 @@ class Worker:
         except (InterlockError, OSError) as problem:
             log.error("the new snapshot cannot be used, the present one stays: %s", problem)
             return
+        self._take_keys()
         self._page.words[self._base + GENERATION_ACKED] = self._state.generation
         self._remake_tls()
+
+    def _take_keys(self) -> None:
+        """A key that was rotated comes with a snapshot; those that were there go on if it cannot be read."""
+        try:
+            handed = self._handover.get()
+        except InterlockError as problem:
+            log.error("the keys cannot be read, the present ones stay: %s", problem)
+            return
+        if handed.assertion_key != self._handed.assertion_key:
+            self._assertions.sign_with(handed.assertion_key)
+        self._handed = handed
 
     def _ask_refresh(self, issuer: str) -> None:
         """A token names a key nobody knows: control may fetch the issuer's keys. Loss is harmless."""
@@ -257,7 +263,7 @@ class Worker:
         spec = node.listeners[index]
         if spec.tls == "off":
             return None
-        return Certificates(spec, [trust.ca_pem for trust in node.trust.values()])
+        return Certificates(spec, [trust.ca_pem for trust in node.trust.values()], self._handed.server)
 
     def _remake_tls(self) -> None:
         """New contexts: new ticket keys, and certificates that were replaced on disk."""
@@ -290,11 +296,11 @@ class Worker:
             self._loop.call_later(0.02, self._drained, deadline)
 
 
-def run(slot: int, sockets: list[socket.socket], data_dir: Path, secrets: WorkerSecrets) -> NoReturn:
+def run(slot: int, sockets: list[socket.socket], data_dir: Path, handover_key: bytes) -> NoReturn:
     """The worker's life, after the fork. Exits with 0 when drained, 1 when it could not start."""
     code = 0
     try:
-        uvloop.run(_main(slot, sockets, data_dir, secrets))
+        uvloop.run(_main(slot, sockets, data_dir, handover_key))
     except (InterlockError, OSError) as problem:
         print(f"worker {slot}: {problem}", file=sys.stderr, flush=True)
         code = 1
@@ -302,5 +308,5 @@ def run(slot: int, sockets: list[socket.socket], data_dir: Path, secrets: Worker
     os._exit(code)
 
 
-async def _main(slot: int, sockets: list[socket.socket], data_dir: Path, secrets: WorkerSecrets) -> None:
-    await Worker(slot, sockets, data_dir, secrets, asyncio.get_running_loop()).run()
+async def _main(slot: int, sockets: list[socket.socket], data_dir: Path, handover_key: bytes) -> None:
+    await Worker(slot, sockets, data_dir, handover_key, asyncio.get_running_loop()).run()

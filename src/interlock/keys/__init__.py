@@ -1,11 +1,12 @@
 """The node's keys: the KEK, what is sealed under it, the record's recipient, API key material."""
 
 from interlock.keys.apikey import lookup_hash, mint, well_formed
+from interlock.keys.handover import Handed, Handover, handover_key
 from interlock.keys.intake import INTAKE, intake, intake_keys, keep_intake, turn_intake
 from interlock.keys.kek import ensure_folder, load_kek, parse_kek
 from interlock.keys.keyring import ASSERTION, LOOKUP, RECORD, Keyring, open_keyring
 from interlock.keys.log_key import LOG, LogKey, ensure_log_key, log_names, open_log_key, rotate_log_key
-from interlock.keys.recipient import Recipient, RecipientKey, recipient
+from interlock.keys.recipient import PresentRecipient, Recipient, RecipientKey, recipient
 from interlock.keys.sealing import read_private, write_private
 from interlock.keys.store_key import STORE, StoreKey, StoreKeys, drop_old_store, store_keys, turn_store
 from interlock.keys.wrapping import Kek, KekUnavailable, LocalKek
@@ -17,11 +18,14 @@ __all__ = [
     "LOOKUP",
     "RECORD",
     "STORE",
+    "Handed",
+    "Handover",
     "Kek",
     "KekUnavailable",
     "Keyring",
     "LocalKek",
     "LogKey",
+    "PresentRecipient",
     "Recipient",
     "RecipientKey",
     "StoreKey",
@@ -29,6 +33,7 @@ __all__ = [
     "drop_old_store",
     "ensure_folder",
     "ensure_log_key",
+    "handover_key",
     "intake",
     "intake_keys",
     "keep_intake",

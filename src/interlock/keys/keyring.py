@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 RECORD, LOOKUP, ASSERTION = "record", "lookup", "assertion"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _SUFFIX = ".sealed"
+Before = Callable[[str], object]  # told the id of a new key before anything of it is kept
 
 
 class Keyring:
@@ -110,6 +111,15 @@ class Keyring:
                 raise KeyMaterialError(f"{error}; {self._missing}") from error
             raise
 
+    def check(self) -> None:
+        """Open every key; `KeyMaterialError` for the first that cannot be."""
+        for name in self.names():
+            self.open(name)
+
+    def adopt(self, other: Keyring) -> None:
+        """Use the KEKs of another keyring of the same folder from now on."""
+        self.kek, self.former, self._missing = other.kek, other.former, other._missing
+
     def names(self) -> list[str]:
         """Every sealed key there is."""
         found = (path.name.removesuffix(_SUFFIX) for path in self.folder.glob(f"*{_SUFFIX}"))
@@ -144,10 +154,11 @@ class Keyring:
 
     # -- rotation
 
-    def rotate_record_key(self) -> Recipient:
+    def rotate_record_key(self, before: Before = lambda _id: None) -> Recipient:
         """A new recipient for segments to come; the old private halves are kept to read what there is."""
         private = X25519PrivateKey.generate()
         new = Recipient(private.public_key().public_bytes_raw())
+        before(new.id)
         known = self._record_keys() if self.exists(RECORD) else {}
         # The private half first: a crash in between must not leave a recipient nobody can open.
         self.seal(RECORD, msgspec.json.encode({**known, new.id: private.private_bytes_raw()}))
@@ -155,11 +166,12 @@ class Keyring:
         self.note(RECORD, lambda entry, now: entry.turn(new.id, now))
         return new
 
-    def rotate_assertion_key(self, overlap_ns: int) -> str:
+    def rotate_assertion_key(self, overlap_ns: int, before: Before = lambda _id: None) -> str:
         """A new key to sign with, from now on; gives its id. The former one stays published for `overlap_ns`."""
         pem = assertion.make()
         public = assertion.public_half(pem)
         key_id = assertion.thumbprint(public)
+        before(key_id)
         # Known first: what is signed with it must be verifiable.
         self.note(ASSERTION, lambda entry, now: entry.turn(key_id, now, public=public, until=now + max(overlap_ns, 1)))
         self.seal(ASSERTION, pem)
@@ -183,17 +195,15 @@ class Keyring:
             self.former = [new, *self.former]
         with self._held():
             wanted = [name for name in self.names() if again or self.sealed_under(name) != new.id]
-            for name in sorted(wanted, key=lambda name: name == INVENTORY):  # last: it says that all are done
-                secret = self.open(name)
-                if name == INVENTORY:
-                    known = Inventory.decode(secret)
-                    now = self._clock.wall()
-                    known.keys.setdefault(KEK, Entry(now)).turn(new.id, now)
-                    secret = known.encode()
-                write_private(self._path(name), seal(new, name, secret))
-            alone = Keyring(self.folder, new, clock=self._clock)
-            for name in alone.names():
-                alone.open(name)
+            for name in wanted:
+                if name != INVENTORY:
+                    write_private(self._path(name), seal(new, name, self.open(name)))
+            known, now = self.inventory(), self._clock.wall()
+            entry = known.keys.setdefault(KEK, Entry(now))
+            if wanted or entry.active is None or entry.active.id != new.id:
+                entry.turn(new.id, now)  # last: it says that all are done
+                write_private(self._path(INVENTORY), seal(new, INVENTORY, known.encode()))
+            Keyring(self.folder, new).check()
         self.kek, self.former, self._missing = new, [], ""
         return len(wanted)
 

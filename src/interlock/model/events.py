@@ -28,6 +28,9 @@ class Event(Enum):
     KEY_CREATE = 40, "key:create"
     KEY_ROTATE = 41, "key:rotate"
     KEY_REVOKE = 42, "key:revoke"
+    KEYRING_ROTATE = 43, "keyring:rotate"
+    KEYRING_CUSTODIAN = 44, "keyring:custodian"
+    KEYRING_DESTROYED = 45, "keyring:destroyed"
     CERTIFICATE_ISSUE = 50, "certificate:issue"
 
     def __init__(self, code: int, text: str) -> None:

@@ -4,7 +4,7 @@ Its key is sealed in the keyring and opened only to issue. It MUST NOT be handed
 """
 
 from interlock.pki.authority import Issued, LocalAuthority
-from interlock.pki.files import ensure_server_files
+from interlock.pki.files import SERVER, ensure_server_certificate
 from interlock.pki.renewal import renew_due
 
-__all__ = ["Issued", "LocalAuthority", "ensure_server_files", "renew_due"]
+__all__ = ["SERVER", "Issued", "LocalAuthority", "ensure_server_certificate", "renew_due"]

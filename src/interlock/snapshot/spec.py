@@ -100,7 +100,7 @@ class CertificateSpec(msgspec.Struct, frozen=True):
 
     hosts: list[str]
     certificate: str
-    key: str
+    key: str  # empty: that of `tls: auto`, which workers are given with its certificate
 
 
 class ListenerSpec(msgspec.Struct, frozen=True):

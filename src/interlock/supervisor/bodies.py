@@ -37,7 +37,7 @@ class Bodies:
         self._prepared: Prepared | None = None
 
     def give(self, prepared: Prepared) -> None:
-        """What the workers will need."""
+        """What workers and control will need."""
         self._prepared = prepared
 
     def load(self) -> None:
@@ -49,10 +49,11 @@ class Bodies:
         from interlock.control.build import SnapshotBuilder
         from interlock.control.certificates import ensure_certificate
         from interlock.control.compile import uses_own_authority
+        from interlock.control.keyring import hand_over
         from interlock.control.reload import apply
         from interlock.control.service import Administration
         from interlock.control.wire import os_actor
-        from interlock.keys import ensure_log_key
+        from interlock.keys import Handover, ensure_log_key, handover_key
 
         clock = SystemClock()
         notes = []
@@ -69,14 +70,16 @@ class Bodies:
                 notes.append(f"issued a server certificate; callers trust {self._paths.pki / 'ca.pem'}")
             builder = SnapshotBuilder(self._paths, desk.state, self._page, clock)
             config, _ = apply(self._file, builder, before=None, acts=acts)
-            return Prepared(desk.keyring.lookup_key, desk.keyring.assertion_key, config.digest, notes)
+            key = handover_key()
+            hand_over(Handover(self._paths.handover, key), desk.keyring, config)
+            return Prepared(key, config.digest, notes)
         finally:
             acts.close()
 
     def recorder(self) -> None:
         """Seals what the others write."""
         from interlock.audit import AttestPage, LogSigner, run_recorder
-        from interlock.keys import LogKey, log_names, recipient
+        from interlock.keys import LogKey, PresentRecipient, log_names
 
         # The one key that it needs, opened by a child: it never holds the key-encryption key.
         key = in_child(self._log_key, LogKey)
@@ -102,7 +105,7 @@ class Bodies:
 
         sealed = run_recorder(
             self._paths.record,
-            recipient(self._paths.keys),
+            PresentRecipient(self._paths.keys),
             signer,
             RecordWords(page),
             AttestPage.open(self._paths.attest),
@@ -111,31 +114,35 @@ class Bodies:
         raise SystemExit(0 if sealed else 1)
 
     def _log_key(self) -> LogKey:
+        from interlock.control.reload import read_applied
         from interlock.keys import open_keyring, open_log_key
 
-        return open_log_key(open_keyring(self._config.keys, self._paths.keys, clock=SystemClock()))
+        # Not as the node was started with: the KEK may have been rotated since.
+        keys = read_applied(self._paths, self._file).keys
+        return open_log_key(open_keyring(keys, self._paths.keys, clock=SystemClock()))
 
     def control(self) -> None:
         """Answers commands and keeps things fresh."""
         from interlock.control.main import run
 
-        self._prepared = None
         self._settle("control", keeps_environment=True)
-        run(self._file, self._config.data_dir, self._admin, self._log.named("control"))
+        run(self._file, self._config.data_dir, self._admin, self._log.named("control"), self._handover_key())
 
     def worker(self, slot: int, sockets: list[socket.socket]) -> Callable[[], None]:
         """The body of the worker in `slot`."""
 
         def body() -> None:
-            from interlock.gateway.worker import WorkerSecrets, run
+            from interlock.gateway.worker import run
 
             self._settle(f"worker-{slot}")
-            prepared = self._prepared
-            if prepared is None:
-                raise KeyMaterialError("nothing was prepared")
-            run(slot, sockets, self._config.data_dir, WorkerSecrets(prepared.lookup_key, prepared.assertion_key))
+            run(slot, sockets, self._config.data_dir, self._handover_key())
 
         return body
+
+    def _handover_key(self) -> bytes:
+        if self._prepared is None:
+            raise KeyMaterialError("nothing was prepared")
+        return self._prepared.handover_key
 
     def _settle(self, name: str, *, keeps_environment: bool = False) -> None:
         """Say whose log it is; a KEK that came by the environment goes no further."""

@@ -22,8 +22,7 @@ from interlock.supervisor.process import Closeable, describe_exit, fork
 class Prepared(msgspec.Struct):
     """What the child hands over. Its repr shows no key."""
 
-    lookup_key: bytes
-    assertion_key: bytes
+    handover_key: bytes  # opens what is in `run/handover`: the keys that workers use
     config_digest: str
     notes: list[str] = []  # what was made for the first time, for the operator
 

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from interlock.clock import SECOND, ManualClock
-from interlock.control.admin import is_own_host, public_jwks
+from interlock.control.admin import is_own_host
+from interlock.control.keyring import jwks
 from interlock.control.metrics import read_metrics
 from interlock.control.paths import Paths
 from interlock.control.status import NODE_FILE, NodeFile, read_status, rfc3339
@@ -132,7 +133,7 @@ def test_a_web_page_cannot_read_the_admin_listener_by_another_name(host: str, ow
 
 
 def test_only_the_public_half_is_shown(keyring: Keyring) -> None:
-    (key,) = public_jwks(keyring.assertion_key)["keys"]
+    (key,) = jwks(keyring)["keys"]
     assert set(key) == {"kty", "crv", "x", "kid", "alg", "use"}
 
 

@@ -72,7 +72,9 @@ def test_broken_off_anywhere_it_is_taken_up_again(
     monkeypatch.undo()
     assert contents(folder, OLD, NEW) == before, "with both, everything opens, whichever is the first"
     assert contents(folder, NEW, OLD) == before
-    Keyring(folder, NEW, former=[OLD]).ensure()  # a start in between
+    between = Keyring(folder, NEW, former=[OLD])
+    between.ensure()  # a start in between, which keeps something new
+    between.seal("ca", b"the authority")
     Keyring(folder, NEW, former=[OLD]).rewrap(NEW)
     assert contents(folder, NEW) == before
     versions = Keyring(folder, NEW).inventory().keys["kek"].versions

@@ -10,7 +10,7 @@ import pytest
 from interlock.errors import ConfigError, ConfigProblem, KeyMaterialError, NodeError
 from interlock.supervisor.prepare import Prepared, in_child
 
-PREPARED = Prepared(b"l" * 32, b"PEM", "digest", ["made a key"])
+PREPARED = Prepared(b"l" * 32, "digest", ["made a key"])
 
 
 def test_the_result_comes_back_and_the_rest_does_not() -> None:
@@ -62,5 +62,4 @@ def test_a_child_that_is_killed_is_noticed() -> None:
 
 
 def test_keys_are_not_in_its_repr() -> None:
-    assert "PEM" not in repr(PREPARED)
     assert "llll" not in repr(PREPARED)
