@@ -87,5 +87,8 @@ def _show(found: dict[str, Any]) -> None:
         say(f"  {url}")
     columns = ("kind", "pid", "state", "restarts", "started", "silent_seconds", "generation")
     table(columns, [[process[column] for column in columns] for process in found["processes"]])
+    if found.get("exports"):
+        columns = ("name", "format", "to", "state", "records", "failures", "lag_seconds")
+        table(columns, [[export[column] for column in columns] for export in found["exports"]])
     for problem in found["problems"]:
         say(f"! {problem}")

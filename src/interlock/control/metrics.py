@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from interlock.audit.export.status import read_statuses
 from interlock.clock import SECOND, Clock, SystemClock
 from interlock.control.paths import Paths
 from interlock.control.status import free_bytes
 from interlock.snapshot import Family, MetricsPage, NodePage, Process, exposition, process_families
+from interlock.snapshot.exposition import Labels, Value
 from interlock.snapshot.page import ALARMS, EPOCH, GENERATION, SEALED_NS
 
 
@@ -22,7 +24,8 @@ def read_metrics(paths: Paths, issuers: Sequence[Mapping[str, Any]], clock: Cloc
         try:
             processes = list(node.processes())
             rows = [(process, page.read_row(process.slot)) for process in processes]
-            more = [*process_families(processes), *_node(node.words, processes, now), *_disk(paths), *_issuers(issuers)]
+            more = [*process_families(processes), *_node(node.words, processes, now)]
+            more += [*_disk(paths), *_exports(paths), *_issuers(issuers)]
             return exposition(rows, more)
         finally:
             page.close()
@@ -45,6 +48,19 @@ def _disk(paths: Paths) -> Iterator[Family]:
     free = free_bytes(paths.record)
     if free is not None:
         yield Family("record_free_bytes", "gauge", "Free space of the record's file system.", [({}, free)])
+
+
+def _exports(paths: Paths) -> Iterator[Family]:
+    """As the analyst last said."""
+    statuses = read_statuses(paths.run)
+    for name, kind, said, key in (
+        ("export_records_total", "counter", "Records that the receiver of an export has confirmed.", "records"),
+        ("export_failures_total", "counter", "Attempts of an export that failed and are repeated.", "failures"),
+        ("export_lag_seconds", "gauge", "Age of the oldest sealed record that is not confirmed.", "lag_seconds"),
+    ):
+        yield Family(name, kind, said, [({"export": one.name}, getattr(one, key)) for one in statuses])
+    failing: list[tuple[Labels, Value]] = [({"export": one.name}, int(bool(one.error))) for one in statuses]
+    yield Family("export_failing", "gauge", "Whether the last attempt of an export failed.", failing)
 
 
 def _issuers(issuers: Sequence[Mapping[str, Any]]) -> Iterator[Family]:

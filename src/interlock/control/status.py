@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from interlock.audit.export.status import ExportStatus, read_statuses
 from interlock.clock import SECOND, Clock, SystemClock
 from interlock.errors import SnapshotError
 from interlock.snapshot import NodePage, Process
@@ -88,8 +89,12 @@ def _describe(node: NodeFile | None, page: NodePage, clock: Clock, record: Path)
             config=node.config,
             workers=node.workers,
         )
+    exports = read_statuses(record.parent / "run")
+    status["exports"] = [_export(one) for one in exports]
     sealed = words[SEALED_NS] or (supervisor.started_ns if supervisor is not None else 0)
     status["problems"] = _problems(status, processes, node, now, clock.wall() - sealed)
+    if status["running"]:
+        status["problems"] += [problem for one in exports if (problem := one.problem())]
     assert words[SLOTS] == page.slots
     return status
 
@@ -106,6 +111,22 @@ def _process(one: Process, now: int) -> dict[str, Any]:
         "silent_seconds": _seconds(now - one.heartbeat_ns) if one.heartbeat_ns else None,
         "epoch": one.epoch_acked,
         "generation": one.generation_acked,
+    }
+
+
+def _export(one: ExportStatus) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "format": one.format,
+        "to": one.to,
+        "state": one.state,
+        "records": one.records,
+        "failures": one.failures,
+        "lag_seconds": one.lag_seconds,
+        "confirmed": rfc3339(one.confirmed_ns) if one.confirmed_ns else None,
+        "error": one.error,
+        "failing_since": rfc3339(one.failing_ns) if one.failing_ns else None,
+        "next_try": rfc3339(one.retry_ns) if one.retry_ns else None,
     }
 
 

@@ -39,7 +39,7 @@ RESTARTS = 7
 BIRTH = 8  # the kernel's start time of the process, so that a reused pid is not mistaken for it
 _WIDTH = 16
 
-SUPERVISOR_SLOT, RECORDER_SLOT, CONTROL_SLOT, FIRST_WORKER_SLOT = 0, 1, 2, 3
+SUPERVISOR_SLOT, RECORDER_SLOT, CONTROL_SLOT, ANALYST_SLOT, FIRST_WORKER_SLOT = 0, 1, 2, 3, 4
 
 # Kinds of process.
 NOBODY, SUPERVISOR, RECORDER, CONTROL, WORKER, ANALYST = range(6)

@@ -1,4 +1,4 @@
-"""What each process of a node runs, and what it is given. Only `prepare` and `control` open the KEK."""
+"""What each process of a node runs, and what it is given. Only `prepare`, `control` and `analyst` open the KEK."""
 
 from __future__ import annotations
 
@@ -127,6 +127,14 @@ class Bodies:
 
         self._settle("control", keeps_environment=True)
         run(self._file, self._config.data_dir, self._admin, self._log.named("control"), self._handover_key())
+
+    def analyst(self) -> None:
+        """Reads the sealed record for others. Secrets of exports may be in the environment."""
+        from interlock.analyst.main import run
+
+        self._prepared = None
+        self._settle("analyst", keeps_environment=True)
+        run(self._file, self._config, self._page, self._log.named("analyst"))
 
     def worker(self, slot: int, sockets: list[socket.socket]) -> Callable[[], None]:
         """The body of the worker in `slot`."""

@@ -2,8 +2,8 @@
 
 One thread, one selector, no event loop: what it does is little and must go on whatever the others do. It
 never holds the key-encryption key and never touches a call. The order is fixed: the recorder first, since
-without it nothing may pass for long; then the workers; then control, without which they serve as well.
-Stopping goes the other way, so that the last thing written is still sealed.
+without it nothing may pass for long; then the workers; then control, without which they serve as well; then
+the analyst, which only reads. Stopping goes the other way, so that the last thing written is still sealed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from interlock.errors import InterlockError, NodeError
 from interlock.model import Event
 from interlock.snapshot import NodePage
 from interlock.snapshot.page import (
+    ANALYST,
+    ANALYST_SLOT,
     CONTROL,
     CONTROL_SEEN_NS,
     CONTROL_SLOT,
@@ -91,6 +93,7 @@ class Node:
         recorder: Body,
         control: Body,
         workers: list[tuple[Body, list[socket.socket]]],
+        analyst: Body | None = None,
         admin: socket.socket | None = None,
         acts: Acts,
         log: Log,
@@ -119,7 +122,10 @@ class Node:
             Child(f"worker-{index}", FIRST_WORKER_SLOT + index, WORKER, body, tuple(own))
             for index, (body, own) in enumerate(workers)
         ]
+        self.analyst = None if analyst is None else Child("analyst", ANALYST_SLOT, ANALYST, analyst)
         self.children = [self.recorder, *self.workers, self.control]
+        if self.analyst is not None:
+            self.children.append(self.analyst)
         self._selector = selectors.DefaultSelector()
         self._hear, self._wake = socket.socketpair()
 
@@ -255,12 +261,12 @@ class Node:
     # -- stopping
 
     def _stop(self) -> int:
-        """Workers drain, then control, then the record says that the node stopped, then the recorder."""
+        """Workers drain; control and the analyst end; the record says that the node stopped; then the recorder."""
         self.log.info("stopping", reason=self._failed or "asked to", drain_seconds=self._drain // SECOND)
         self._end(self.workers, self._drain)
         for sock in self._sockets:
             sock.close()
-        self._end([self.control], STOP_CONTROL)
+        self._end([self.control, *([] if self.analyst is None else [self.analyst])], STOP_CONTROL)
         self._record(Event.NODE_STOP, {"reason": self._failed or "asked to"})
         self._acts.close()
         self._end([self.recorder], STOP_RECORDER)

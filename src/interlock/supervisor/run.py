@@ -79,6 +79,7 @@ def _run(file: Path, config: Config, log: Log, announce: Callable[[str], None]) 
             page=page,
             recorder=bodies.recorder,
             control=bodies.control,
+            analyst=bodies.analyst,
             workers=[(bodies.worker(FIRST_WORKER_SLOT + n, own), own) for n, own in enumerate(sockets)],
             admin=admin,
             acts=acts,

@@ -14,6 +14,7 @@ from interlock.errors import RecordUnavailable
 from interlock.keys import Keyring
 from interlock.model import Event
 from interlock.snapshot import ChangeLog, NodePage
+from interlock.snapshot.page import FIRST_WORKER_SLOT
 from interlock.store import State
 
 FILE = """\
@@ -73,7 +74,7 @@ def paths(tmp_path: Path) -> Paths:
 
 @pytest.fixture
 def page(paths: Paths) -> NodePage:
-    page = NodePage.create(paths.page, 4)
+    page = NodePage.create(paths.page, FIRST_WORKER_SLOT + 1)
     ChangeLog(paths.changes, page).create()
     return page
 

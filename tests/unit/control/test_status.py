@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from interlock.audit.export.status import ExportStatus, write_statuses
 from interlock.clock import SECOND, ManualClock
 from interlock.control.admin import is_own_host
 from interlock.control.keyring import jwks
@@ -21,6 +22,8 @@ from interlock.model.reason import CODES
 from interlock.snapshot import Counter, MetricsPage, NodePage
 from interlock.snapshot.page import (
     ALARMS,
+    ANALYST,
+    ANALYST_SLOT,
     CONTROL,
     CONTROL_SLOT,
     FIRST_WORKER_SLOT,
@@ -50,6 +53,7 @@ def running(paths: Paths, page: NodePage, clock: ManualClock) -> NodePage:
         (SUPERVISOR_SLOT, SUPERVISOR),
         (RECORDER_SLOT, RECORDER),
         (CONTROL_SLOT, CONTROL),
+        (ANALYST_SLOT, ANALYST),
         (FIRST_WORKER_SLOT, WORKER),
     ):
         page.claim(slot, kind, clock.wall())
@@ -64,7 +68,7 @@ def test_all_is_well(paths: Paths, running: NodePage, clock: ManualClock) -> Non
     assert status["running"]
     assert status["serving"]
     assert status["problems"] == []
-    assert [one["kind"] for one in status["processes"]] == ["supervisor", "recorder", "control", "worker"]
+    assert [one["kind"] for one in status["processes"]] == ["supervisor", "recorder", "control", "analyst", "worker"]
 
 
 def test_nothing_ran_here(paths: Paths, clock: ManualClock) -> None:
@@ -77,6 +81,7 @@ def test_nothing_ran_here(paths: Paths, clock: ManualClock) -> None:
     [
         (RECORDER_SLOT, "recorder (slot 1) is down", True),
         (CONTROL_SLOT, "control (slot 2) is down", True),
+        (ANALYST_SLOT, "analyst (slot 3) is down", True),
         (FIRST_WORKER_SLOT, "0 of 1 workers serve", False),
     ],
 )
@@ -100,6 +105,34 @@ def test_silence_a_late_recorder_an_old_snapshot_and_alarms_are_said(
     assert "calls are refused until the recorder is back" in said
     assert "not on the current snapshot" in said
     assert "3 alarms" in said
+
+
+def test_exports_are_shown_and_what_ails_them_is_a_problem(
+    paths: Paths, running: NodePage, metrics: str, clock: ManualClock
+) -> None:
+    write_statuses(
+        paths.run,
+        [
+            ExportStatus("a", "ocsf", "https://a.example/", records=5, confirmed_ns=SECOND),
+            ExportStatus("b", "cef", "tls://b.example:1", "retrying", 1, 7, 90.5, error="it answered 400"),
+            ExportStatus("c", "jsonl", "file:/c", lag_seconds=61.0),
+        ],
+    )
+    status = read_status(paths.run, clock)
+    assert [(one["name"], one["records"], one["failures"]) for one in status["exports"]] == [
+        ("a", 5, 0),
+        ("b", 1, 7),
+        ("c", 0, 0),
+    ]
+    assert status["exports"][0]["confirmed"] == "1970-01-01T00:00:01.000Z"
+    assert "export b (90 s behind): it answered 400" in status["problems"]
+    assert "export c is 61 s behind" in status["problems"]
+    _, samples = parse(read_metrics(paths, [], clock))
+    assert value(samples, "interlock_export_records_total", export="a") == 5
+    assert value(samples, "interlock_export_lag_seconds", export="b") == 90.5
+    assert value(samples, "interlock_export_failing", export="b") == 1
+    (paths.run / "exports.json").write_text("{")
+    assert read_status(paths.run, clock)["exports"] == []
 
 
 def test_a_dead_supervisor_is_no_running_node(paths: Paths, running: NodePage, clock: ManualClock) -> None:
@@ -156,7 +189,7 @@ def test_metrics_of_all_processes_and_of_the_node(metrics: str) -> None:
     assert value(samples, "interlock_calls_total", process="worker-0") == 5
     assert value(samples, "interlock_record_sealed_frames_total", process="recorder") == 12
     assert value(samples, "interlock_snapshots_built_total", process="control") == 3
-    assert value(samples, "interlock_process_up") == 4
+    assert value(samples, "interlock_process_up") == 5
     assert value(samples, "interlock_record_alarms_total") == 2
     assert value(samples, "interlock_snapshot_generation") == 4
     assert value(samples, "interlock_record_unsealed_seconds") == 6

@@ -14,6 +14,8 @@ from interlock.snapshot import Counter, Family, MetricsPage, NodePage, Tallies, 
 from interlock.snapshot.exposition import Row
 from interlock.snapshot.metrics import DURATION_BUCKETS, DURATIONS_US, GAUGES, REFUSED_WORD, duration_word
 from interlock.snapshot.page import (
+    ANALYST,
+    ANALYST_SLOT,
     CONTROL,
     CONTROL_SLOT,
     FIRST_WORKER_SLOT,
@@ -29,6 +31,7 @@ KINDS = (
     (SUPERVISOR_SLOT, SUPERVISOR),
     (RECORDER_SLOT, RECORDER),
     (CONTROL_SLOT, CONTROL),
+    (ANALYST_SLOT, ANALYST),
     (FIRST_WORKER_SLOT, WORKER),
     (FIRST_WORKER_SLOT + 1, WORKER),
 )

@@ -18,7 +18,15 @@ from interlock.control.log import Log
 from interlock.errors import KeyMaterialError, NodeError, RecordUnavailable
 from interlock.model import Event
 from interlock.snapshot import NodePage
-from interlock.snapshot.page import CONTROL_SEEN_NS, CONTROL_SLOT, FIRST_WORKER_SLOT, GONE, READY, RECORDER_SLOT
+from interlock.snapshot.page import (
+    ANALYST_SLOT,
+    CONTROL_SEEN_NS,
+    CONTROL_SLOT,
+    FIRST_WORKER_SLOT,
+    GONE,
+    READY,
+    RECORDER_SLOT,
+)
 from interlock.supervisor import node as subject
 from interlock.supervisor.node import Node
 
@@ -57,6 +65,7 @@ class Bench:
             page=self.page,
             recorder=self.lives(RECORDER_SLOT, "recorder"),
             control=self.lives(CONTROL_SLOT, "control"),
+            analyst=self.lives(ANALYST_SLOT, "analyst"),
             workers=[(self.lives(FIRST_WORKER_SLOT + n, f"worker-{n}"), []) for n in range(workers)],
             acts=self.acts,
             log=log,
@@ -142,16 +151,17 @@ def wait(check: Callable[[], Any]) -> None:
 
 
 def test_it_starts_everything_and_stops_the_recorder_last(bench: Bench) -> None:
-    assert bench.run(lambda: wait(lambda: bench.serving and len(bench.lines()) == 4)) == 0
+    assert bench.run(lambda: wait(lambda: bench.serving and len(bench.lines()) == 5)) == 0
     lines = bench.lines()
-    assert set(lines[:4]) == {"recorder start", "worker-0 start", "worker-1 start", "control start"}
-    assert lines[-2:] == ["control end", "recorder end"]
+    assert set(lines[:5]) == {f"{name} start" for name in ("recorder", "worker-0", "worker-1", "control", "analyst")}
+    assert set(lines[-3:-1]) == {"control end", "analyst end"}
+    assert lines[-1] == "recorder end"
     assert bench.serving == 1
     assert [event for event, _ in bench.acts.done] == ["node:stop"]
     assert bench.acts.closed
 
 
-@pytest.mark.parametrize("name", ["recorder", "worker-1", "control"])
+@pytest.mark.parametrize("name", ["recorder", "worker-1", "control", "analyst"])
 def test_one_that_dies_is_started_again_and_that_is_recorded(bench: Bench, name: str) -> None:
     child = next(child for child in bench.node.children if child.name == name)
 
@@ -165,7 +175,7 @@ def test_one_that_dies_is_started_again_and_that_is_recorded(bench: Bench, name:
     exits = [details for event, details in bench.acts.done if event == "process:exit"]
     assert [(details["process"], details["how"]) for details in exits] == [(name, "SIGKILL")]
     assert bench.page.process(child.slot).restarts == 1
-    assert len(bench.lines()) == 4 + 1 + 4
+    assert len(bench.lines()) == 5 + 1 + 5
 
 
 @pytest.mark.parametrize(

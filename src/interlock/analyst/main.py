@@ -1,0 +1,114 @@
+"""The life of the analyst process: a heartbeat, the exports, and what they say of themselves once a second.
+
+What a node exports is what it runs with: the bytes in `run/applied`, looked at again when there is a new
+snapshot. Nothing that reads the record is loaded before there is something to export.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interlock.audit.export.status import read_statuses, write_statuses
+from interlock.clock import SystemClock
+from interlock.errors import InterlockError
+from interlock.snapshot import NodePage
+from interlock.snapshot.page import ANALYST_SLOT, GENERATION, READY
+
+if TYPE_CHECKING:
+    from interlock.analyst.exporter import Exporter
+    from interlock.analyst.exports import Exports, Log
+    from interlock.config import Config, Export
+
+BEAT = 0.5  # seconds
+LATER = 5.0  # seconds until a configuration that could not be read is tried again
+
+
+class Analyst:
+    """One node's analyst."""
+
+    def __init__(self, file: Path, config: Config, page: NodePage, log: Log) -> None:
+        self._file = file
+        self._data = config.data_dir
+        self._run = config.data_dir / "run"
+        self._page = page
+        self._log = log
+        self._clock = SystemClock()
+        self._config = config
+        self._generation = -1
+        self._exports: Exports | None = None
+        self._said = b""
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Until SIGTERM."""
+        signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+        self._page.beat(ANALYST_SLOT, self._clock.monotonic())
+        self._page.set_state(ANALYST_SLOT, READY)
+        while not self._stop.wait(BEAT):
+            self._page.beat(ANALYST_SLOT, self._clock.monotonic())
+            self._look_at_configuration()
+            self._tell()
+        if self._exports is not None:
+            self._exports.close()
+            self._tell()
+
+    def _look_at_configuration(self) -> None:
+        generation = self._page.words[GENERATION]
+        if generation == self._generation:
+            return
+        from interlock.config import parse
+
+        try:
+            self._config = parse((self._run / "applied").read_bytes(), self._file, look_at_files=False)
+            wanted = self._config.exports
+            if wanted or self._exports is not None:
+                self._start().configure(wanted)
+        except (OSError, InterlockError) as problem:
+            self._log.error("the exports cannot be taken up", problem=str(problem))
+            self._stop.wait(LATER)
+            return
+        self._generation = generation
+
+    def _start(self) -> Exports:
+        if self._exports is None:
+            from interlock.analyst.exports import Exports
+
+            self._exports = Exports(self._exporter, self._log, read_statuses(self._run))
+        return self._exports
+
+    def _exporter(self, export: Export, failures: int) -> Exporter:
+        import socket
+
+        from interlock.analyst.exporter import Exporter
+        from interlock.analyst.keys import ReadingKeys
+        from interlock.analyst.sinks import make_sink
+        from interlock.keys import open_keyring
+
+        folder = self._data / "keys"
+        return Exporter(
+            export,
+            self._data / "record",
+            ReadingKeys(lambda: open_keyring(self._config.keys, folder, clock=self._clock)),
+            self._data / "exports",
+            make_sink=make_sink,
+            clock=self._clock,
+            host=socket.gethostname(),
+            failures=failures,
+        )
+
+    def _tell(self) -> None:
+        if self._exports is None:
+            return
+        try:
+            write_statuses(self._run, self._exports.statuses())
+        except OSError as problem:
+            self._log.error("how the exports are doing cannot be written", problem=os.strerror(problem.errno or 0))
+
+
+def run(file: Path, config: Config, page: NodePage, log: Log) -> None:
+    """The body of the process, after the fork."""
+    Analyst(file, config, page, log).run()

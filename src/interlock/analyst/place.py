@@ -1,0 +1,53 @@
+"""Where each export is: one small file per export, replaced whole and put on disk before it counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from interlock.audit.feed import Cursor
+from interlock.audit.files import Files, write_aside
+from interlock.errors import RecordError
+
+VERSION = 1
+
+
+class Kept(msgspec.Struct):
+    """`DATA/exports/NAME.json`; members are only added, with a default."""
+
+    version: int
+    export: str
+    cursor: str
+    records: int = 0
+    time_ns: int = 0
+
+
+class Place:
+    """One export's file."""
+
+    def __init__(self, folder: Path, name: str, files: Files | None = None) -> None:
+        self.path = folder / f"{name}.json"
+        self._name = name
+        self._files = files or Files()
+
+    def read(self) -> tuple[Cursor, int] | None:
+        """The cursor and how many records were confirmed; None if the export never began.
+
+        Raises `RecordError` for a file that cannot be read: to begin again in silence would be a guess.
+        """
+        try:
+            kept = msgspec.json.decode(self.path.read_bytes(), type=Kept)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError) as error:
+            raise RecordError(f"{self.path} cannot be read: {error}; remove it to begin again") from None
+        if kept.version != VERSION or kept.export != self._name:
+            raise RecordError(f"{self.path} is of another version or export; remove it to begin again")
+        return Cursor.parse(kept.cursor), kept.records
+
+    def keep(self, cursor: Cursor, records: int, time_ns: int) -> None:
+        """On disk when this returns. Raises `OSError`."""
+        self._files.make_folder(self.path.parent)
+        data = msgspec.json.encode(Kept(VERSION, self._name, str(cursor), records, time_ns))
+        write_aside(self._files, self.path, data + b"\n")
