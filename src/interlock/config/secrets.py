@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from interlock.config import withdrawn
 from interlock.errors import KeyMaterialError
 
 MAX_SECRET = 64 * 1024
@@ -34,7 +35,7 @@ class SecretRef:
     def resolve(self) -> bytes:
         """The secret's bytes, exactly as they stand. Raises `KeyMaterialError`, which names the place only."""
         if self.kind == "env":
-            value = os.environb.get(os.fsencode(self.name), b"")
+            value = os.environb.get(os.fsencode(self.name), b"") or withdrawn.look_up(self.name)
         else:
             try:
                 with open(self.name, "rb") as file:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interlock.clock import SystemClock
+from interlock.config import withdrawn
 from interlock.control.log import Log, bridge_logging
 from interlock.control.paths import Paths
 from interlock.errors import KeyMaterialError
 from interlock.snapshot import Counter, MetricsPage, NodePage, Tallies
 from interlock.snapshot.page import ALARMS, READY, RECORDER_SLOT, SEALED_NS
+from interlock.supervisor.environment import environment_of
 from interlock.supervisor.prepare import Prepared, in_child
 
 if TYPE_CHECKING:
@@ -153,11 +155,12 @@ class Bodies:
         return self._prepared.handover_key
 
     def _settle(self, name: str, *, keeps_environment: bool = False) -> None:
-        """Say whose log it is; a KEK that came by the environment goes no further."""
+        """Say whose log it is; what came by the environment to open keys goes no further."""
         bridge_logging(self._log.named(name))
-        kek = self._config.keys.kek
-        if not keeps_environment and kek is not None and kek.kind == "env":
-            os.environ.pop(kek.name, None)
+        if not keeps_environment:
+            withdrawn.forget()
+            for name in environment_of(self._config):
+                os.environ.pop(name, None)
 
 
 class RecordWords:

@@ -25,6 +25,7 @@ from interlock.model import Event
 from interlock.snapshot import ChangeLog, CounterTable, MetricsPage, NodePage
 from interlock.snapshot.page import FIRST_WORKER_SLOT
 from interlock.supervisor.bodies import Bodies
+from interlock.supervisor.environment import withdraw_secrets
 from interlock.supervisor.node import Node
 from interlock.supervisor.notify import notify
 from interlock.supervisor.prepare import Prepared, in_child
@@ -47,6 +48,7 @@ def run(file: Path, announce: Callable[[str], None] = print) -> int:
     config = load(file)
     log = to_stderr("node")
     bridge_logging(log)
+    withdraw_secrets(config)
     for warning in config.warnings:
         log.warning(str(warning))
     lock = DataLock.take(config.data_dir, "a node", wait=LOCK_PATIENCE)
