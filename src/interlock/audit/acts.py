@@ -2,6 +2,8 @@
 
 An act is on disk before `act` returns; if it cannot be, `RecordUnavailable` is raised and the act MUST NOT
 take place.
+
+Who acted, and the details that name somebody, go into subject frames.
 """
 
 from __future__ import annotations
@@ -12,8 +14,12 @@ from typing import Any
 
 from interlock.audit.entries import Act, encode
 from interlock.audit.segment import RecordId, format_id
+from interlock.audit.subjects import PRINCIPAL, Subject
 from interlock.audit.writer import SegmentWriter
 from interlock.model import Event
+
+NAMING = ("principal", "subject")  # details that name somebody
+NOBODY = ("process:", "service:interlock/control")  # actors that are no persons
 
 
 class ActRecorder:
@@ -30,12 +36,32 @@ class ActRecorder:
 
     def act(self, event: Event, details: Mapping[str, Any], refers: RecordId | None = None) -> str:
         """Put an act on the record and on disk; gives its id. `refers` names the record it is about."""
-        payload = encode(Act(self._actor, dict(details)))
         with self._lock:
+            self._writer.renew()
+            self._writer.settle()
+            payload = encode(self._entry(details))
             record = self._writer.append(event.code, payload, refers, durable=True)
             self._writer.flush()
             self._writer.sync()
         return format_id(record)
+
+    def renew(self) -> None:
+        """Begin another segment if the intake key was turned."""
+        with self._lock:
+            self._writer.renew()
+
+    def _entry(self, details: Mapping[str, Any]) -> Act:
+        refer = self._writer.refer
+        actor = self._actor if self._actor.startswith(NOBODY) else refer(PRINCIPAL, self._actor)
+        told: dict[str, Any] = {}
+        subjects: dict[str, int] = {}
+        for name, value in details.items():
+            reference = refer(*_subject(value)) if name in NAMING and isinstance(value, str) and value else value
+            if isinstance(reference, int) and reference is not value:
+                subjects[name] = reference
+            else:
+                told[name] = value
+        return Act(actor, told, subjects)
 
     def acknowledge(self, gap: RecordId, note: str = "") -> str:
         """An operator has looked at a possible gap, or an alarm, and says so."""
@@ -45,3 +71,10 @@ class ActRecorder:
         """End the writer's segment in good order."""
         with self._lock:
             self._writer.close()
+
+
+def _subject(text: str) -> Subject:
+    try:
+        return Subject.named(text)
+    except ValueError:
+        return Subject(PRINCIPAL, text)

@@ -2,6 +2,10 @@
 
 Fields are only ever added at the end, with a default, so that old records stay readable and old readers
 can read new records. Nothing here may hold a secret: a credential is named by its id, never shown.
+
+What identifies somebody is a number where its segment has subjects: the sequence of the frame `record:subject`
+of the same segment that holds it (`subjects.py`). Text there stands for itself: of a segment without
+subjects, or of nobody.
 """
 
 from __future__ import annotations
@@ -13,23 +17,26 @@ import msgspec
 from interlock.errors import RecordError
 from interlock.model import Event
 
+Named = str | int  # an identifying value, or the sequence of its subject frame
+Path = str | list[str | int]  # a path, or the pieces of one, to be joined
+
 UNKNOWN = "unknown"  # the reason of an outcome that nobody lived to write
 
 
 class Intent(msgspec.Struct, array_like=True):
     """A call that every layer agreed to, before it passes."""
 
-    principal: str
+    principal: Named
     methods: tuple[str, ...]  # how the caller was authenticated
     action: str  # the HTTP method
     host: str
     route: str
-    resource: str  # the path
-    source: str  # the caller's address
+    resource: Path
+    source: Named  # the caller's address
     service: str
     trace: str = ""
     mode: str = "written"  # or "durable"
-    credential: str = ""
+    credential: Named = ""  # as a number, the principal's
 
 
 class Outcome(msgspec.Struct, array_like=True):
@@ -55,27 +62,27 @@ class Progress(msgspec.Struct, array_like=True):
 class Refused(msgspec.Struct, array_like=True):
     """A call that did not pass: intent and outcome in one."""
 
-    principal: str
+    principal: Named
     methods: tuple[str, ...]
     action: str
     host: str
     route: str
-    resource: str
-    source: str
+    resource: Path
+    source: Named
     reason: str
     status: int
     note: str = ""
     duration_ns: int = 0
     trace: str = ""
     service: str = ""
-    credential: str = ""
+    credential: Named = ""
     bytes_out: int = 0
 
 
 class Refusals(msgspec.Struct, array_like=True):
     """A flood of refusals from one source, counted."""
 
-    source: str
+    source: Named
     count: int
     reasons: dict[str, int]
     since_ns: int
@@ -86,7 +93,7 @@ class Refusals(msgspec.Struct, array_like=True):
 class HandshakeRefused(msgspec.Struct, array_like=True):
     """A TLS handshake that failed before there was a call."""
 
-    source: str
+    source: Named
     reason: str
     listener: str = ""
     server_name: str = ""
@@ -97,8 +104,17 @@ class HandshakeRefused(msgspec.Struct, array_like=True):
 class Act(msgspec.Struct, array_like=True):
     """Something an operator or one of our processes did. `details` are plain JSON values."""
 
-    actor: str
+    actor: Named
     details: dict[str, Any]
+    subjects: dict[str, int] = {}  # details that identify somebody, and are not in `details`
+
+
+class SubjectFrame(msgspec.Struct, array_like=True):
+    """Whom later records of the segment refer to; only `subjects.py` can say who it is."""
+
+    version: int
+    wrapped: bytes
+    sealed: bytes
 
 
 class SegmentEnd(msgspec.Struct, array_like=True):
@@ -107,7 +123,7 @@ class SegmentEnd(msgspec.Struct, array_like=True):
     count: int  # frames before this one
 
 
-Entry = Intent | Outcome | Progress | Refused | Refusals | HandshakeRefused | Act | SegmentEnd
+Entry = Intent | Outcome | Progress | Refused | Refusals | HandshakeRefused | Act | SubjectFrame | SegmentEnd
 
 _TYPES: dict[Event, type[Entry]] = {
     Event.CALL_INTENT: Intent,
@@ -116,6 +132,7 @@ _TYPES: dict[Event, type[Entry]] = {
     Event.CALL_REFUSALS: Refusals,
     Event.CALL_PROGRESS: Progress,
     Event.TLS_REFUSED: HandshakeRefused,
+    Event.RECORD_SUBJECT: SubjectFrame,
     Event.SEGMENT_END: SegmentEnd,
 }
 _DECODERS = {event: msgspec.msgpack.Decoder(_TYPES.get(event, Act)) for event in Event}

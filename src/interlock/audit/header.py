@@ -25,6 +25,8 @@ class SegmentHeader(msgspec.Struct, frozen=True):
     recipient: str
     sealed: str  # the data key, HPKE, base64
     class_: int = msgspec.field(name="class", default=CLASS_STANDARD)
+    intake: str = ""  # whom the subject key is sealed to; empty: identifying values stand in the clear
+    subjects: str = ""  # the subject key, HPKE, base64
 
     @property
     def id(self) -> bytes:

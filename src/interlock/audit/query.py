@@ -2,6 +2,8 @@
 
 Derived, and only as good as the record: `verify` says whether it is whole. A frame that cannot be opened
 raises `RecordError` unless the caller takes problems itself; it MUST NOT be left out in silence.
+
+Who a call is about is sealed apart (`subjects.py`); it is shown as far as `names` can tell.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from interlock.audit.entries import (
     Act,
     HandshakeRefused,
     Intent,
+    Named,
     Outcome,
     Refusals,
     Refused,
@@ -25,6 +28,7 @@ from interlock.audit.entries import (
 )
 from interlock.audit.reader import Frame, OpenKey, SegmentReader, frame_reader, segment_files
 from interlock.audit.segment import RecordId, format_id
+from interlock.audit.subjects_reading import Names, SegmentNames, resolve
 from interlock.clock import SECOND
 from interlock.errors import RecordError
 from interlock.model import Event
@@ -48,13 +52,16 @@ def query(
     route: str | None = None,
     limit: int | None = None,
     on_problem: Callable[[RecordError], None] | None = None,
+    names: Names | None = None,
+    subject: str | None = None,
 ) -> Iterator[Row]:
     """One row per call (`kind="calls"`) or act (`kind="acts"`), in the order in which they ended.
 
     `since` and `until` are wall nanoseconds of the intent; `principal` may hold `*`; `decision` is `allow`
     or `deny`. With `limit`, the newest so many rows, in the order in which they began: a call under way for
     long does not stand in for a newer one. A call still under way, or whose outcome is not known, comes with
-    `outcome` saying so and without a status.
+    `outcome` saying so and without a status. `subject`: only what names this one, by its id. Without `names`
+    nobody is named: `hidden:SEQUENCE` stands in their place.
     """
 
     def wanted(row: Row, time_ns: int) -> bool:
@@ -68,7 +75,7 @@ def query(
         )
 
     rows = _acts if kind == "acts" else _calls
-    frames = _frames(record, open_key, since, until, on_problem)
+    frames = _frames(record, _Opener(open_key, on_problem, names, subject), since, until)
     found = ((time_ns, row) for row, time_ns in rows(frames) if wanted(row, time_ns))
     if limit is None:
         return (row for _, row in found)
@@ -81,13 +88,7 @@ def _named(text: str, pattern: str) -> bool:
     return fnmatchcase(text, pattern) if "*" in pattern else text == pattern
 
 
-def _frames(
-    record: Path,
-    open_key: OpenKey,
-    since: int | None,
-    until: int | None,
-    on_problem: Callable[[RecordError], None] | None,
-) -> Iterator[tuple[bytes, Frame, Any]]:
+def _frames(record: Path, opener: _Opener, since: int | None, until: int | None) -> Iterator[tuple[bytes, Frame, Any]]:
     """All frames, opened, of all segments, merged by time; a segment is opened when its time has come."""
     waiting: deque[tuple[int, Path]] = deque()
     for path in segment_files(record):
@@ -95,7 +96,7 @@ def _frames(
             with SegmentReader(path) as reader:
                 opened = reader.header.opened_ns
         except (OSError, RecordError) as error:
-            _tell(on_problem, RecordError(f"{path.name}: {error}"))
+            opener.tell(RecordError(f"{path.name}: {error}"))
             continue
         if since is None or opened + _LONGEST >= since:
             waiting.append((opened, path))
@@ -107,7 +108,7 @@ def _frames(
             opened, path = waiting.popleft()
             if until is not None and opened >= until + _LONGEST:
                 continue
-            source = _segment(path, open_key, on_problem)
+            source = opener.segment(path)
             if (item := next(source, None)) is not None:
                 order += 1
                 heapq.heappush(heap, (item[1].time_ns, order, item, source))
@@ -121,34 +122,55 @@ def _frames(
                 heapq.heapreplace(heap, (following[1].time_ns, number, following, source))
 
 
-def _segment(
-    path: Path, open_key: OpenKey, on_problem: Callable[[RecordError], None] | None
-) -> Iterator[tuple[bytes, Frame, Any]]:
-    with SegmentReader(path) as reader:
-        try:
-            opener = frame_reader(reader.header, open_key)
-        except RecordError as error:
-            _tell(on_problem, error)
-            return
-        segment = reader.header.id
-        for frame in reader.frames():
-            event = BY_CODE.get(frame.event)
-            if event is None:  # written by a later version
-                continue
+class _Opener:
+    """Opens segments for one question."""
+
+    def __init__(
+        self,
+        open_key: OpenKey,
+        on_problem: Callable[[RecordError], None] | None,
+        names: Names | None,
+        subject: str | None,
+    ) -> None:
+        self._open_key = open_key
+        self._on_problem = on_problem
+        self._names = names
+        self._subject = subject
+
+    def segment(self, path: Path) -> Iterator[tuple[bytes, Frame, Any]]:
+        with SegmentReader(path) as reader:
             try:
-                entry = decode(event, opener.open(frame.data))
+                opener = frame_reader(reader.header, self._open_key)
             except RecordError as error:
-                _tell(on_problem, RecordError(f"{path.name}: {error}"))
-                continue
-            yield segment, frame, entry
-        if reader.problem:
-            _tell(on_problem, RecordError(f"{path.name}, offset {reader.offset}: {reader.problem}"))
+                self.tell(error)
+                return
+            segment = reader.header.id
+            names = SegmentNames(segment, hidden=True) if self._names is None else self._names.of(reader.header)
+            for frame in reader.frames():
+                event = BY_CODE.get(frame.event)
+                if event is None:  # written by a later version
+                    continue
+                try:
+                    payload = opener.open(frame.data)
+                    if event is Event.RECORD_SUBJECT:
+                        names.seen(frame.sequence, payload)
+                        continue
+                    entry = decode(event, payload)
+                except RecordError as error:
+                    self.tell(RecordError(f"{path.name}: {error}"))
+                    continue
+                if not isinstance(entry, Outcome):
+                    entry, named = resolve(entry, names, self.tell)
+                    if self._subject is not None and self._subject not in named:
+                        continue
+                yield segment, frame, entry
+            if reader.problem:
+                self.tell(RecordError(f"{path.name}, offset {reader.offset}: {reader.problem}"))
 
-
-def _tell(on_problem: Callable[[RecordError], None] | None, error: RecordError) -> None:
-    if on_problem is None:
-        raise error
-    on_problem(error)
+    def tell(self, error: RecordError) -> None:
+        if self._on_problem is None:
+            raise error
+        self._on_problem(error)
 
 
 def _calls(frames: Iterator[tuple[bytes, Frame, Any]]) -> Iterator[tuple[Row, int]]:
@@ -268,7 +290,7 @@ def _row(event: Event, record: RecordId, time_ns: int, call: Intent | Refused) -
     }
 
 
-def _empty(event: Event, record: RecordId, time_ns: int, source: str) -> Row:
+def _empty(event: Event, record: RecordId, time_ns: int, source: Named) -> Row:
     nobody = Refused("", (), "", "", "", "", source, "", 0)
     row = _row(event, record, time_ns, nobody)
     row |= {"decision": "deny", "outcome": "refused", "reason": "", "status": None, "duration_ms": None, "bytes": 0}

@@ -83,6 +83,9 @@ class SegmentReader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._files.close(self.fd)
 
     def frames(self) -> Iterator[Frame]:

@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from interlock.audit.header import CLASS_STANDARD, ID_SIZE, VERSION, SegmentHeader, encode_header, key_info
+from interlock.audit.subjects import SubjectSealer, intake_info
 from interlock.errors import RecordError
 
 NOTHING: Final = 2**64 - 1  # `refers` of a frame that refers to no other
@@ -106,14 +107,16 @@ class Segment:
         "head",
         "header",
         "id",
+        "subjects",
     )
 
-    def __init__(self, header: SegmentHeader, data_key: bytes) -> None:
+    def __init__(self, header: SegmentHeader, data_key: bytes, subjects: SubjectSealer | None = None) -> None:
         self.header = header
         self.id = header.id
         self.head = encode_header(header)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(header.opened_ns // 1_000_000_000))
         self.file_name = f"{stamp}-{header.writer}-{header.segment[:8]}.seg"
+        self.subjects = subjects
         self.count = 0  # frames made so far; the next frame's sequence
         self._encrypt = AESGCM(data_key).encrypt
         self._commit = commitment_key(data_key)
@@ -131,11 +134,16 @@ class Segment:
         instance: str = "",
         boot_id: str = "",
         class_: int = CLASS_STANDARD,
+        intake: Recipient | None = None,
     ) -> Segment:
-        """A new segment with a fresh data key from the operating system."""
+        """A new segment with a fresh data key from the operating system, and a subject key if there is an `intake`."""
         if not _WRITER.fullmatch(writer):
             raise RecordError(f"{writer!r} cannot name a writer")
         segment, data_key = os.urandom(ID_SIZE), os.urandom(32)
+        subject_key, subjects = b"", ""
+        if intake is not None:
+            subject_key = os.urandom(32)
+            subjects = base64.b64encode(intake.seal(subject_key, intake_info(segment))).decode("ascii")
         header = SegmentHeader(
             version=VERSION,
             segment=segment.hex(),
@@ -146,8 +154,10 @@ class Segment:
             recipient=recipient.id,
             sealed=base64.b64encode(recipient.seal(data_key, key_info(segment))).decode("ascii"),
             class_=class_,
+            intake=intake.id if intake is not None else "",
+            subjects=subjects,
         )
-        return cls(header, data_key)
+        return cls(header, data_key, SubjectSealer(segment, subject_key) if subject_key else None)
 
     def reserve(self) -> int:
         """The next frame's sequence, which is thereby used: `frames` makes the frame later, or nobody does."""
@@ -225,3 +235,8 @@ class FrameReader:
         if sha256(salts(self._commit, sequence, 1) + plaintext).digest() != fields[8]:
             raise RecordError(f"record {sequence} does not match its commitment")
         return plaintext
+
+    def opening(self, frame: bytes) -> tuple[bytes, bytes]:
+        """Salt and plaintext: with them anybody can see that the frame commits to the plaintext, and no other frame."""
+        plaintext = self.open(frame)
+        return salts(self._commit, FRAME_HEADER.unpack_from(frame)[5], 1), plaintext

@@ -5,11 +5,15 @@ What `flush` returned from survives the death of this process; what `sync` retur
 machine's. A frame MUST NOT be acted upon before. When either raises `RecordUnavailable`, none of the frames
 appended since the last good `flush` are on the record, and the segment is given up: its sequence has holes
 that only a new data key makes harmless.
+
+Identifying values do not go into records: `settle` decides which segment the next record goes to, `refer`
+gives the sequence of that segment's subject frame for a value, and `append` follows.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -21,6 +25,7 @@ from interlock.audit.files import FULL, Files, boot_id, write_all
 from interlock.audit.header import CLASS_STANDARD
 from interlock.audit.reserve import Reserve
 from interlock.audit.segment import MAX_PLAINTEXT, NOTHING, Entry, Recipient, RecordId, Segment
+from interlock.audit.subjects import Subject
 from interlock.clock import SECOND, Clock, SystemClock
 from interlock.errors import InterlockError, RecordError, RecordUnavailable
 from interlock.model import Event
@@ -29,12 +34,16 @@ SEGMENT_SIZE: Final = 64 * 1024 * 1024
 DAY: Final = 86_400 * SECOND
 _PAUSE: Final = SECOND // 10  # after a failure to begin a segment, before the next try
 _LOOK_FOR_RESERVE = SECOND
+KNOWN: Final = 50_000  # subjects of a segment that are remembered; then remembering begins anew
+SUBJECT: Final = Event.RECORD_SUBJECT.code
+
+IntakeOf = Callable[[], Recipient]  # to whom the subjects of a new segment are sealed
 
 
 class _Open:
     """One segment file of ours."""
 
-    __slots__ = ("digest", "ends_ns", "failed_sync", "fd", "frames", "offset", "path", "segment", "slot")
+    __slots__ = ("digest", "ends_ns", "failed_sync", "fd", "frames", "known", "offset", "path", "segment", "slot")
 
     def __init__(self, segment: Segment, fd: int, path: Path, slot: int) -> None:
         self.segment = segment
@@ -43,6 +52,7 @@ class _Open:
         self.slot = slot
         self.offset = len(segment.head)
         self.frames = 0  # written
+        self.known: dict[tuple[str, str, str], int] = {}  # kind, value, more: the sequence of its subject frame
         self.digest = sha256(segment.head)
         self.failed_sync = False
         self.ends_ns = (segment.header.opened_ns // DAY + 1) * DAY
@@ -96,7 +106,9 @@ class SegmentWriter:
         size_limit: int = SEGMENT_SIZE,
         class_: int = CLASS_STANDARD,
         boot: str | None = None,
+        intake: IntakeOf | None = None,
     ) -> None:
+        """Without an `intake`, which is asked for each segment, identifying values stand in the clear."""
         self.folder = record / "segments"
         self.writer = writer
         self.instance = os.urandom(8).hex()
@@ -104,6 +116,8 @@ class SegmentWriter:
         self.failures = 0  # segments given up, or not begun
         self.tight = False  # the disk was full and the reserve is spent: record less
         self._recipient = recipient
+        self._intake = intake
+        self._settled = 0  # the time of the next record, whose segment is decided
         self._clock: Clock = clock or SystemClock()
         self._wall = self._clock.wall
         self._attest = attest
@@ -137,6 +151,36 @@ class SegmentWriter:
         """Bytes likewise."""
         return self._past[1] + (self._file.offset if self._file is not None else 0)
 
+    def settle(self) -> None:
+        """Decide which segment the next record goes to; begins one where needed, or raises `RecordUnavailable`."""
+        file = self._file
+        now = self._wall()
+        if file is None or (now >= file.ends_ns and not self._pending):
+            self._turn(now)
+        self._settled = now
+
+    def refer(self, kind: str, value: str, more: str = "") -> str | int:
+        """What stands for an identifying value in the next record: the sequence of its subject frame.
+
+        Call it after `settle`. It is the value itself if this writer hides none.
+        """
+        file = self._file
+        assert file is not None
+        known = file.known.get((kind, value, more))
+        if known is not None:
+            return known
+        return self._introduce(file, Subject(kind, value, more))
+
+    def renew(self) -> None:
+        """End the segment if another intake key is in force by now. To be called now and then."""
+        file = self._file
+        if file is None or not self._superseded(file):
+            return
+        if self._pending:
+            file.ends_ns = 0  # with the next record after them
+        else:
+            self._finish(file)
+
     def append(self, event: int, payload: bytes, refers: RecordId | None = None, durable: bool = False) -> RecordId:
         """Add one record to the next flush; gives its name.
 
@@ -144,7 +188,11 @@ class SegmentWriter:
         is none, and may then raise `RecordUnavailable`.
         """
         file = self._file
-        now = self._wall()
+        now = self._settled
+        if now:
+            self._settled = 0
+        else:
+            now = self._wall()
         if file is None or (now >= file.ends_ns and not self._pending):
             file = self._turn(now)
         if len(payload) > MAX_PLAINTEXT:
@@ -163,6 +211,7 @@ class SegmentWriter:
 
     def flush(self) -> None:
         """Hand all appended frames to the kernel, or raise `RecordUnavailable` and forget them."""
+        self._settled = 0
         if not self._pending:
             return
         entries, self._pending = self._pending, []
@@ -237,6 +286,27 @@ class SegmentWriter:
         if self._attest is not None:
             self._attest.publish(file.slot, file.offset, file.frames, file.digest.digest())
 
+    def _introduce(self, file: _Open, subject: Subject) -> str | int:
+        segment = file.segment
+        if segment.subjects is None:
+            return subject.value
+        sequence = segment.reserve()
+        payload = segment.subjects.seal(sequence, subject)
+        self._pending.append((SUBJECT, payload, self._settled or self._wall(), NOTHING, b""))
+        if len(file.known) >= KNOWN:
+            file.known.clear()
+        file.known[subject.kind, subject.value, subject.more] = sequence
+        return sequence
+
+    def _superseded(self, file: _Open) -> bool:
+        """Whether subjects are to be sealed to another key than this segment's."""
+        if self._intake is None:
+            return False
+        try:
+            return self._intake().id != file.segment.header.intake
+        except InterlockError:
+            return False
+
     def _turn(self, now: int) -> _Open:
         """The segment to append to, from now on."""
         if self._file is not None:
@@ -245,6 +315,10 @@ class SegmentWriter:
             raise RecordUnavailable("the record could not be written a moment ago")
         try:
             file = self._begin(now)
+            if self._superseded(file):  # who turned the key saw no segment of the old one coming, and must not wait
+                self._file = file
+                self._finish(file)
+                file = self._begin(now)
         except (OSError, InterlockError) as error:
             self._retry_at = self._clock.monotonic() + _PAUSE
             self.failures += 1
@@ -269,6 +343,7 @@ class SegmentWriter:
             instance=self.instance,
             boot_id=self._boot,
             class_=self._class,
+            intake=None if self._intake is None else self._intake(),
         )
         path = self.folder / segment.file_name
         fd = self._put(path, segment.head)

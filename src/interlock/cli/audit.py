@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from interlock.cli import erase as erasing
 from interlock.cli.desk import Settings, perform
 from interlock.cli.output import print_json, printable, say, tell
+from interlock.cli.proof import Keys, checkpoint, prove, verifier_of, verify_proof
 
-app = typer.Typer(help="The record: verify it, read it.", no_args_is_help=True)
+app = typer.Typer(help="The record: verify it, read it, erase persons from it.", no_args_is_help=True)
+app.command()(erasing.erase)
+app.command()(erasing.export)
+app.add_typer(erasing.hold, name="hold")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+app.command()(checkpoint)
+app.command()(prove)
+app.command("verify-proof")(verify_proof)
 
 
 @app.command()
 def verify(
     context: typer.Context,
+    checkpoints: Annotated[
+        list[Path] | None,
+        typer.Option("--checkpoint", metavar="FILE", help="A checkpoint kept elsewhere, which this must go on from."),
+    ] = None,
+    keys: Keys = None,
     head: Annotated[
         str | None,
         typer.Option(metavar="HASH", help="A head kept elsewhere, which this record must go on from."),
@@ -26,22 +42,26 @@ def verify(
 ) -> None:
     """Check the whole record: a flipped byte, a missing or cut file, a gap. Reads only, repairs nothing.
 
-    Needs no key, and no node. Exit status 0 if all is well, 1 if anything is amiss.
+    Needs no secret, and no node. Exit status 0 if all is well, 1 if anything is amiss.
 
-    Without a head or checkpoint kept elsewhere this proves nothing against whoever can rewrite all files.
+    Without a checkpoint kept elsewhere this proves nothing against whoever holds the key that signs.
 
-    Example:  interlock audit verify --json
+    Example:  interlock audit verify --checkpoint /mnt/elsewhere/2026-01-31.checkpoint
     """
     from interlock.audit import verify as verify_record
 
     paths = Settings.of(context).paths
+    known = bool(keys) or (paths.keys / "log.pub").exists()
     report = verify_record(
         paths.record,
         attest=paths.attest if paths.attest.exists() else None,
+        log=verifier_of(context, keys) if known else None,
+        kept=[(str(file), file.read_bytes()) for file in checkpoints or []],
         known_head=head,
         progress=_progress(),
     )
     problems = [str(problem) for problem in report.problems]
+    signed = report.checkpoint
     if as_json:
         print_json(
             {
@@ -52,6 +72,8 @@ def verify(
                 "problems": problems,
                 "notices": report.notices,
                 "head": report.head,
+                "size": signed.size if signed is not None else 0,
+                "root": signed.root.hex() if signed is not None else "",
             }
         )
     else:
@@ -61,6 +83,8 @@ def verify(
             say(f"! {problem}")
         verdict = "the record is whole" if report.ok else f"{len(problems)} problems"
         say(f"{report.records} records in {report.segments} segments: {verdict}")
+        if signed is not None:
+            say(f"checkpoint of {signed.size} records, root {signed.root.hex()}")
         say(f"head {report.head}")
     raise typer.Exit(0 if report.ok else 1)
 

@@ -28,7 +28,8 @@ PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./ +@-]*")
 PATIENCE = 10.0  # seconds for another command to end
 STARTING = 15.0  # seconds for control to come up
 BRIEF = 3.0  # seconds for control to revoke; then it is done without it
-BESIDE_THE_NODE = frozenset({"key.revoke", "key.list", "audit.query"})  # what is safe while its control is down
+# What is safe while the node's control is down.
+BESIDE_THE_NODE = frozenset({"key.revoke", "key.list", "audit.query", "audit.export"})
 
 
 class Settings:

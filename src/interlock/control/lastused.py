@@ -16,6 +16,7 @@ from typing import NamedTuple
 from interlock.audit import Intent, OpenKey
 from interlock.audit.entries import decode
 from interlock.audit.reader import SegmentReader, frame_reader, segment_files
+from interlock.audit.subjects_reading import Names, SegmentNames
 from interlock.errors import RecordError
 from interlock.model import Event
 
@@ -35,6 +36,7 @@ def last_used(
     open_key: OpenKey,
     keys: Iterable[str],
     *,
+    names: Names | None = None,
     budget: float = BUDGET,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> LastUsed:
@@ -46,12 +48,13 @@ def last_used(
         if all(found >= written for found in times.values()):
             break
         try:
-            for number, (time_ns, intent) in enumerate(_intents(path, open_key)):
+            for number, (time_ns, intent) in enumerate(_intents(path, open_key, names)):
                 if all(found >= time_ns for found in times.values()):
                     break
-                known = times.get(intent.credential)
+                credential = str(intent.credential)
+                known = times.get(credential)
                 if known is not None and known < time_ns and "api_key" in intent.methods:
-                    times[intent.credential] = time_ns
+                    times[credential] = time_ns
                 if number % _STEP == 0 and monotonic() > end:
                     complete = False
                     break
@@ -74,16 +77,30 @@ def _newest_first(record: Path) -> Iterator[tuple[int, Path]]:
     yield from sorted(found, reverse=True)
 
 
-def _intents(path: Path, open_key: OpenKey) -> Iterator[tuple[int, Intent]]:
+def _intents(path: Path, open_key: OpenKey, names: Names | None) -> Iterator[tuple[int, Intent]]:
     """A segment's intents, the last one first."""
     with SegmentReader(path) as reader:
-        frames = [(frame.time_ns, frame.data) for frame in reader.frames() if frame.event == Event.CALL_INTENT.code]
+        intents, subjects = list[tuple[int, bytes]](), list[tuple[int, bytes]]()
+        for frame in reader.frames():
+            if frame.event == Event.CALL_INTENT.code:
+                intents.append((frame.time_ns, frame.data))
+            elif frame.event == Event.RECORD_SUBJECT.code:
+                subjects.append((frame.sequence, frame.data))
         damaged = reader.problem
-        if frames:
+        if intents:
             opener = frame_reader(reader.header, open_key)
-            for time_ns, data in reversed(frames):
+            named = SegmentNames(reader.header.id, hidden=True) if names is None else names.of(reader.header)
+            for sequence, data in subjects:
+                named.seen(sequence, opener.open(data))
+            for time_ns, data in reversed(intents):
                 entry = decode(Event.CALL_INTENT, opener.open(data))
                 if isinstance(entry, Intent):
+                    if isinstance(entry.credential, int):
+                        entry.credential = named.name(entry.credential, _raise).more
                     yield time_ns, entry
         if damaged:
             raise RecordError(f"{path.name}: {damaged}")
+
+
+def _raise(error: RecordError) -> None:
+    raise error

@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 
 BEAT = 1.0  # seconds
 HOUSEKEEPING = 60.0
+SUBJECTS = 30.0
 OVERLAY = 1024 * 1024  # bytes of changes after which a new snapshot takes them in
 READERS = 2  # questions to the record at a time
-READING = frozenset({"audit.query", "key.list"})  # what may take long and changes nothing
+READING = frozenset({"audit.query", "audit.export", "key.list"})  # what may take long and changes nothing
 T = TypeVar("T")
 
 
@@ -86,6 +87,7 @@ class Control:
         self._watch.configure(self._config)
         self._begin(self._serve_admin())
         self._begin(self._keep_house())
+        self._begin(self._keep_subjects())
         try:
             await self._stop.wait()
         finally:
@@ -176,6 +178,15 @@ class Control:
             except InterlockError as problem:
                 self._log.error("housekeeping failed", problem=str(problem))
             await asyncio.sleep(HOUSEKEEPING)
+
+    async def _keep_subjects(self) -> None:
+        """Take in who ended segments name, and go through with erasures: their keys are turned from here."""
+        while True:
+            try:
+                await self._change(lambda: self._desk.subjects.go_on(self._desk.acts(NODE)))
+            except InterlockError as problem:
+                self._log.error("subjects of the record could not be taken in or erased", problem=str(problem))
+            await asyncio.sleep(SUBJECTS)
 
     def _clean(self) -> None:
         renewed = False

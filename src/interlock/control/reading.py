@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from interlock.audit import parse_id, query
+from interlock.audit import OpenKey, parse_id, query
+from interlock.audit.subjects import Subject
+from interlock.audit.subjects_register import names
 from interlock.errors import RecordError, UsageError
 from interlock.keys import Keyring
 from interlock.model import Event
+from interlock.store import Persons, State
 
 if TYPE_CHECKING:
     from interlock.audit import ActRecorder
@@ -26,40 +29,78 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
     limit: int | None = None
 
 
+class Export(msgspec.Struct, forbid_unknown_fields=True):
+    subject: str
+
+
 class Acknowledge(msgspec.Struct, forbid_unknown_fields=True):
     record: str
     note: str
 
 
 def ask(
-    question: Question, record: Path, keyring: Keyring, acts: ActRecorder, row: Callable[[dict[str, Any]], None]
+    question: Question,
+    record: Path,
+    keyring: Keyring,
+    state: State,
+    acts: ActRecorder,
+    row: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     """Give each answer to `row`. The result says how many, and what of the record could not be read."""
     asked = msgspec.to_builtins(question)
     acts.act(Event.RECORD_READ, {name: value for name, value in asked.items() if value is not None})
     problems: list[str] = []
-
-    def open_key(recipient: str, sealed: bytes, info: bytes) -> bytes:
-        return keyring.open_record_key(recipient).open(sealed, info)
-
-    def problem(error: RecordError) -> None:
-        problems.append(str(error))
-
     count = 0
     for found in query(
         record,
-        open_key,
+        opener(keyring),
         kind=question.kind,
         since=question.since_ns,
         until=question.until_ns,
         principal=question.principal,
         decision=question.decision,
         limit=question.limit,
-        on_problem=problem,
+        on_problem=lambda error: problems.append(str(error)),
+        names=names(Persons(state), keyring),
     ):
         row(found)
         count += 1
     return {"count": count, "problems": problems}
+
+
+def export(
+    wanted: Export,
+    record: Path,
+    keyring: Keyring,
+    state: State,
+    acts: ActRecorder,
+    row: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Give every record that names the subject to `row`: calls, then acts."""
+    try:
+        subject = Subject.named(wanted.subject).id
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    acts.act(Event.RECORD_READ, {"kind": "export", "subject": subject})
+    problems: dict[str, None] = {}
+    count = 0
+    for kind in ("calls", "acts"):
+        for found in query(
+            record,
+            opener(keyring),
+            kind=kind,
+            on_problem=lambda error: problems.setdefault(str(error)),
+            names=names(Persons(state), keyring),
+            subject=subject,
+        ):
+            row(found)
+            count += 1
+    return {"count": count, "problems": list(problems)}
+
+
+def opener(keyring: Keyring) -> OpenKey:
+    """Opens the record's data keys."""
+    return lambda recipient, sealed, info: keyring.open_record_key(recipient).open(sealed, info)
 
 
 def acknowledge(wanted: Acknowledge, acts: ActRecorder) -> dict[str, Any]:

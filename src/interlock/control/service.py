@@ -16,20 +16,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from interlock.audit.subjects_register import names
 from interlock.clock import Clock, SystemClock
 from interlock.control.acts import open_acts
 from interlock.control.keyring import Custodian, Destroyed, KeyringDesk, Turn
 from interlock.control.keys import Create, KeyDesk, Named, Rotate
 from interlock.control.lastused import LastUsed, last_used
 from interlock.control.paths import Paths
+from interlock.control.proof import Open, open_record
 from interlock.control.publish import Publisher
-from interlock.control.reading import Acknowledge, Question, acknowledge, ask
+from interlock.control.reading import Acknowledge, Export, Question, acknowledge, ask, export, opener
 from interlock.control.status import read_status
+from interlock.control.subjects import AddHold, Erase, Progress, ReleaseHold, SubjectDesk
 from interlock.errors import InterlockError, NodeError, UsageError
 from interlock.keys import Keyring, open_keyring
 from interlock.model import Event, Principal
 from interlock.snapshot import NodePage
-from interlock.store import State
+from interlock.store import Persons, State
 
 if TYPE_CHECKING:
     from interlock.audit import ActRecorder
@@ -44,7 +47,7 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Administration:
-    """For one thread, but for `audit.query` and `key.list`, which may run beside the others."""
+    """For one thread, but for what reads the record (`main.READING`), which may run beside the others."""
 
     def __init__(
         self, file: Path, config: Config, *, writer: str, page: NodePage | None, clock: Clock | None = None
@@ -113,6 +116,10 @@ class Administration:
         return KeyDesk(self.state, Publisher(self.paths, self.page), self.clock)
 
     @cached_property
+    def subjects(self) -> SubjectDesk:
+        return SubjectDesk(self.paths, self.state, self.keyring, self.clock)
+
+    @cached_property
     def keyring_desk(self) -> KeyringDesk:
         return KeyringDesk(self.keyring, self.clock)
 
@@ -130,11 +137,7 @@ class Administration:
         try:
             keyring = self.keyring
             self.acts(actor).act(Event.RECORD_READ, {"kind": "last-used"})
-            return last_used(
-                self.paths.record,
-                lambda recipient, sealed, info: keyring.open_record_key(recipient).open(sealed, info),
-                keys,
-            )
+            return last_used(self.paths.record, opener(keyring), keys, names=names(Persons(self.state), keyring))
         except (InterlockError, OSError):
             return LastUsed({}, complete=False)
 
@@ -152,7 +155,24 @@ class Administration:
                 _read(arguments, Nothing)
                 return self.key_desk.list(lambda keys: self._last_used(keys, actor))
             case "audit.query":
-                return ask(_read(arguments, Question), self.paths.record, self.keyring, self.acts(actor), row)
+                question = _read(arguments, Question)
+                return ask(question, self.paths.record, self.keyring, self.state, self.acts(actor), row)
+            case "audit.export":
+                wanted = _read(arguments, Export)
+                return export(wanted, self.paths.record, self.keyring, self.state, self.acts(actor), row)
+            case "audit.erase":
+                return self.subjects.erase(_read(arguments, Erase), self.acts(actor), alone=self.page is None)
+            case "audit.erasure":
+                return self.subjects.progress(_read(arguments, Progress), self.acts(actor))
+            case "audit.hold.add":
+                return self.subjects.add_hold(_read(arguments, AddHold), self.acts(actor), str(actor))
+            case "audit.hold.list":
+                _read(arguments, Nothing)
+                return self.subjects.holds()
+            case "audit.hold.release":
+                return self.subjects.release_hold(_read(arguments, ReleaseHold), self.acts(actor))
+            case "audit.open":
+                return open_record(_read(arguments, Open), self.paths.record, self.keyring, self.acts(actor))
             case "audit.acknowledge":
                 return acknowledge(_read(arguments, Acknowledge), self.acts(actor))
             case "keyring.list":

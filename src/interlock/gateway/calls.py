@@ -7,6 +7,9 @@ from here, by `Call.forward`, and MUST NOT before its intent is written as its r
 A failed flush loses what was appended since the last good one. Intents and refusals of it are answered
 `record-unavailable`; outcomes are kept and appended again, so that every intent gets one, and what was
 counted of floods is counted on.
+
+Who calls, from where and about whom stands in subject frames: a record has their sequences. Each record is
+settled into a segment first, since a sequence means something in its own segment only.
 """
 
 from __future__ import annotations
@@ -15,19 +18,24 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from interlock.audit import HandshakeRefused, Progress, Refusals, Refused, SegmentWriter, SyncTicket
+from interlock.audit import HandshakeRefused, Progress, Refusals, SegmentWriter, SyncTicket
 from interlock.audit import format_id as record_id
+from interlock.audit.subjects import PATH, PRINCIPAL, SOURCE
 from interlock.errors import RecordError, RecordUnavailable
-from interlock.model import Event, Reason, Refusal
+from interlock.gateway.floods import EVERYBODY
+from interlock.model import ANONYMOUS, Event, Reason, Refusal
 
 if TYPE_CHECKING:
     from interlock.audit import RecordId
     from interlock.gateway.call import Call
     from interlock.gateway.floods import Flood
+    from interlock.gateway.paths import Target
+    from interlock.gateway.route import Route
 
 OUTCOME_DELAY: Final = 0.02  # seconds an outcome may wait for company
 KEPT: Final = 100_000  # outcomes kept while nothing can be written
@@ -50,6 +58,8 @@ class CallRecorder:
     def __init__(self, writer: SegmentWriter, loop: asyncio.AbstractEventLoop) -> None:
         self._writer = writer
         self._append = writer.append
+        self._settle = writer.settle
+        self._refer = writer.refer
         self._loop = loop
         self._intents: list[Call] = []  # appended, not yet flushed
         self._answers: list[Callable[[bool], None]] = []  # refusals, likewise
@@ -84,22 +94,29 @@ class CallRecorder:
         assert target is not None
         assert route is not None
         durable = route.durable
-        payload = encode(
-            (
-                identity.text,
-                identity.methods,
-                call.method,
-                call.head.hostname,
-                route.id,
-                target.path,
-                call.source,
-                route.service,
-                call.trace,
-                "durable" if durable else "written",
-                identity.credential,
-            )
-        )
+        principal: str | int = identity.text
+        credential: str | int = identity.credential
         try:
+            self._settle()
+            if identity is not ANONYMOUS:
+                principal = self._refer(PRINCIPAL, identity.text, identity.credential)
+                if isinstance(principal, int):
+                    credential = principal
+            payload = encode(
+                (
+                    principal,
+                    identity.methods,
+                    call.method,
+                    call.head.hostname,
+                    route.id,
+                    self._resource(call, route, target) if route.subjects else target.path,
+                    self._refer(SOURCE, call.source),
+                    route.service,
+                    call.trace,
+                    "durable" if durable else "written",
+                    credential,
+                )
+            )
             call.intent = self._append(INTENT, payload, None, durable)
         except RecordError:
             call.unrecorded()
@@ -113,23 +130,39 @@ class CallRecorder:
         """Write a refusal; `answer(whether it is written)` is called once that is known."""
         identity = call.identity
         reason = refusal.reason
-        entry = Refused(
-            identity.text,
-            identity.methods,
-            call.method,
-            call.head.hostname[:LONGEST],
-            call.route.id if call.route is not None else "",
-            call.target.path if call.target is not None else call.head.target.decode("latin-1")[:LONGEST],
-            call.source,
-            reason,
-            reason.status,
-            refusal.note[:LONGEST],
-            duration,
-            call.trace,
-            call.route.service if call.route is not None else "",
-            identity.credential,
-        )
+        route = call.route
+        target = call.target
+        principal: str | int = identity.text
+        credential: str | int = identity.credential
+        resource: object
         try:
+            self._settle()
+            if identity is not ANONYMOUS:
+                principal = self._refer(PRINCIPAL, identity.text, identity.credential)
+                if isinstance(principal, int):
+                    credential = principal
+            if target is None:
+                resource = call.head.target.decode("latin-1")[:LONGEST]
+            elif route is not None and route.subjects:
+                resource = self._resource(call, route, target)
+            else:
+                resource = target.path
+            entry = (
+                principal,
+                identity.methods,
+                call.method,
+                call.head.hostname[:LONGEST],
+                route.id if route is not None else "",
+                resource,
+                self._refer(SOURCE, call.source),
+                reason,
+                reason.status,
+                refusal.note[:LONGEST],
+                duration,
+                call.trace,
+                route.service if route is not None else "",
+                credential,
+            )
             call.reference = record_id(self._append(REFUSED, encode(entry)))
         except RecordError:
             answer(False)
@@ -141,15 +174,43 @@ class CallRecorder:
 
     def refused_connection(self, address: str, refusal: Refusal, server_name: str) -> None:
         """A connection that ended before it carried a call."""
-        self._add(TLS_REFUSED, encode(HandshakeRefused(address, refusal.reason, "", server_name, refusal.note)))
+        try:
+            self._settle()
+            source = self._refer(SOURCE, address)
+        except RecordError:
+            return
+        self._add(TLS_REFUSED, encode(HandshakeRefused(source, refusal.reason, "", server_name, refusal.note)))
 
     def refusals(self, source: str, flood: Flood, until: int, unwritten: Callable[[], None]) -> None:
         """A flood, counted; `unwritten` is called if that cannot be written."""
-        payload = encode(Refusals(source, flood.count, flood.reasons, flood.since, until))
-        if self._add(REFUSALS, payload):
+        named: str | int = source
+        try:
+            self._settle()
+            if source != EVERYBODY:
+                named = self._refer(SOURCE if _is_network(source) else PRINCIPAL, source)
+        except RecordError:
+            unwritten()
+            return
+        if self._add(REFUSALS, encode(Refusals(named, flood.count, flood.reasons, flood.since, until))):
             self._counts.append(unwritten)
         else:
             unwritten()
+
+    def _resource(self, call: Call, route: Route, target: Target) -> list[str | int]:
+        """The path in pieces; segments that identify somebody are references, wherever they stand."""
+        identifying = route.identifying(target.segments, call.params)
+        pieces: list[str | int] = []
+        text = ""
+        for number, segment in enumerate(target.segments):
+            kind = identifying.get(number)
+            if kind is None:
+                text += "/" + segment
+            else:
+                pieces += [text + "/", self._refer(PATH, segment, kind)]
+                text = ""
+        if text:
+            pieces.append(text)
+        return pieces or ["/"]
 
     def progress(self, call: Call, duration: int) -> None:
         if call.intent is not None:
@@ -282,6 +343,14 @@ class CallRecorder:
                 call.unsynced()
         if self._unsynced:
             self._sync()
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 class Syncer:

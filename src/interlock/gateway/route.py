@@ -33,6 +33,7 @@ class Route:
         "preflight_limit",
         "service",
         "spec",
+        "subjects",
         "timeout",
         "vouched",
     )
@@ -65,6 +66,53 @@ class Route:
         self.timeout = spec.timeout_ns / 1e9
         self.durable = spec.durable
         self.forward_credentials = service.forward_credentials
+        self.subjects: list[Places] = _places(spec)  # none: no path identifies anybody
+
+    def identifying(self, segments: tuple[str, ...], params: Mapping[str, str]) -> dict[int, str]:
+        """Which segments of a path that matched identify somebody, and as what: number to kind.
+
+        Where a value is repeated further on, it identifies there as well.
+        """
+        names = tuple(params)
+        for places in self.subjects:
+            if (
+                places.names == names
+                and places.size <= len(segments)
+                and all(segments[at] == text for at, text in places.literals)
+            ):
+                found = dict(places.kinds)
+                values = {segments[at]: kind for at, kind in found.items()}
+                for number, segment in enumerate(segments):
+                    if number not in found and segment in values:
+                        found[number] = values[segment]
+                return found
+        return {}
+
+
+class Places:
+    """Where one pattern of a route identifies somebody."""
+
+    __slots__ = ("kinds", "literals", "names", "size")
+
+    def __init__(
+        self, size: int, names: tuple[str, ...], literals: list[tuple[int, str]], kinds: dict[int, str]
+    ) -> None:
+        self.size = size  # segments
+        self.names = names  # of its parameters, in their order
+        self.literals = literals  # segment number, text
+        self.kinds = kinds  # segment number to kind
+
+
+def _places(spec: RouteSpec) -> list[Places]:
+    kinds = {param: kind for kind, param in spec.subject.items()}
+    found = []
+    for pattern in spec.patterns:
+        params = [(at, text[1:-1]) for at, text in enumerate(pattern.segments) if text.startswith("{")]
+        where = {at: kinds[name] for at, name in params if name in kinds}
+        if where:
+            literals = [(at, text) for at, text in enumerate(pattern.segments) if not text.startswith("{")]
+            found.append(Places(len(pattern.segments), tuple(name for _, name in params), literals, where))
+    return found
 
 
 class Matched:

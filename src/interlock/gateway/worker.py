@@ -29,7 +29,7 @@ from interlock.gateway.meter import Meter
 from interlock.gateway.pipeline import Pipeline
 from interlock.gateway.state import WorkerState
 from interlock.gateway.tls import Certificates
-from interlock.keys import Handover, PresentRecipient
+from interlock.keys import Handover, PresentRecipient, intake
 from interlock.snapshot import LimitSpec, NodePage
 from interlock.snapshot.counters import CounterTable
 from interlock.snapshot.metrics import Counter, MetricsPage
@@ -84,6 +84,7 @@ class Worker:
             f"worker-{slot - FIRST_WORKER_SLOT}",
             PresentRecipient(data_dir / "keys"),
             attest=AttestPage.open(run / "attest"),
+            intake=lambda: intake(data_dir / "keys"),
         )
         self._state = WorkerState(
             run,
@@ -213,6 +214,7 @@ class Worker:
         self._state.sweep(now)
         self._pipeline.sweep()
         self._calls.sweep()
+        self._writer.renew()
         self._measure()
         if now - self._tls_made > REMAKE_TLS:
             self._remake_tls()

@@ -32,6 +32,11 @@ class Event(Enum):
     KEYRING_CUSTODIAN = 44, "keyring:custodian"
     KEYRING_DESTROYED = 45, "keyring:destroyed"
     CERTIFICATE_ISSUE = 50, "certificate:issue"
+    RECORD_SUBJECT = 60, "record:subject"  # whom later frames of the segment refer to
+    SUBJECT_ERASE = 61, "subject:erase"
+    SUBJECT_TURN = 62, "subject:turn"  # the keys of an erasure are destroyed
+    HOLD_ADD = 63, "hold:add"
+    HOLD_RELEASE = 64, "hold:release"
 
     def __init__(self, code: int, text: str) -> None:
         self.code = code

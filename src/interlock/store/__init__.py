@@ -1,6 +1,7 @@
-"""State that outlives snapshots: API keys and revocations, in SQLite."""
+"""State that outlives snapshots: API keys, revocations, and who is who on the record, in SQLite."""
 
-from interlock.store.model import ApiKeyRow, Revocation
+from interlock.store.model import ApiKeyRow, Erasure, Hold, Person, Revocation, SubjectRow, TakenIn
+from interlock.store.persons import Persons
 from interlock.store.state import State
 
-__all__ = ["ApiKeyRow", "Revocation", "State"]
+__all__ = ["ApiKeyRow", "Erasure", "Hold", "Person", "Persons", "Revocation", "State", "SubjectRow", "TakenIn"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +36,66 @@ class Revocation:
     revoked: int
     expires: int = 0  # when whatever it refuses has expired by itself; 0: never
     act: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody on the record, under a random name."""
+
+    pseudonym: str
+    hash: bytes  # 32 bytes
+    key: str  # the store key of `hash` and `sealed`
+    sealed: bytes = field(repr=False)  # the id
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRow:
+    """One subject frame: whose it is, and what opens it."""
+
+    segment: bytes
+    sequence: int
+    pseudonym: str
+    key: str  # the store key of `wrapped`
+    wrapped: bytes = field(repr=False)  # the content key
+    time: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """How far a segment's subjects were taken in."""
+
+    file: str
+    intake: str
+    offset: int
+    sequence: int
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """One erasure and how far it went. It knows the pseudonym only."""
+
+    pseudonym: str
+    reason: str
+    requested: int
+    subjects: int
+    segments: int
+    act: str = ""
+    erased: int = 0
+    scrubbed: int = 0
+    turning: int = 0
+    turned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A legal hold: nothing of this subject, or of this time, is erased."""
+
+    id: str
+    key: str
+    sealed: bytes = field(repr=False)  # the subject's id
+    since: int = 0
+    until: int = 0
+    reason: str = ""
+    actor: str = ""
+    added: int = 0

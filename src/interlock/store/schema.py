@@ -43,12 +43,88 @@ REVOCATIONS = Table(
     sqlite_with_rowid=False,
 )
 
+# -- persons on the record. Who they are is wrapped under a store key, which `key` names.
+
+PERSONS = Table(
+    "persons",
+    METADATA,
+    Column("pseudonym", Text, primary_key=True),
+    Column("hash", LargeBinary(32), nullable=False, unique=True),  # of the id, under that store key
+    Column("key", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # the id
+)
+
+SUBJECTS = Table(
+    "subjects",
+    METADATA,
+    Column("segment", LargeBinary(16), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("pseudonym", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),  # the content key of the subject frame
+    Column("time", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("subjects_pseudonym", SUBJECTS.c.pseudonym)
+Index("subjects_key", SUBJECTS.c.key)
+
+ERASED = Table(
+    "erased",
+    METADATA,
+    Column("segment", LargeBinary(16), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("pseudonym", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+TAKEN_IN = Table(
+    "taken_in",
+    METADATA,
+    Column("file", Text, primary_key=True),
+    Column("intake", Text, nullable=False),  # the intake key that the segment is sealed to
+    Column("offset", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),  # of the frame there
+    Column("ended", BigInteger, nullable=False),  # 1: no frame follows
+)
+
+ERASURES = Table(
+    "erasures",
+    METADATA,
+    Column("pseudonym", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("requested", BigInteger, nullable=False),
+    Column("subjects", BigInteger, nullable=False),  # subject frames
+    Column("segments", BigInteger, nullable=False),
+    Column("act", Text, nullable=False),  # empty: not on the record yet
+    Column("erased", BigInteger, nullable=False),  # when the rows were deleted; 0: not yet
+    Column("scrubbed", BigInteger, nullable=False),  # when nothing of them was left in the file
+    Column("turning", BigInteger, nullable=False),  # when the keys were replaced
+    Column("turned", BigInteger, nullable=False),  # when the old ones were destroyed
+)
+
+HOLDS = Table(
+    "holds",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # the subject's id; that of nobody is empty
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),  # 0, both: of a subject, for all time
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("added", BigInteger, nullable=False),
+)
+
 
 def _first(connection: Connection) -> None:
-    METADATA.create_all(connection)
+    METADATA.create_all(connection, tables=[API_KEYS, REVOCATIONS])
 
 
-MIGRATIONS = (_first,)
+def _persons(connection: Connection) -> None:
+    METADATA.create_all(connection, tables=[PERSONS, SUBJECTS, ERASED, TAKEN_IN, ERASURES, HOLDS])
+
+
+MIGRATIONS = (_first, _persons)
 VERSION = len(MIGRATIONS)
 
 

@@ -1,7 +1,8 @@
 """The state database: SQLite in WAL mode, on disk before a change returns.
 
 Read and written by the control process and by commands, never by a worker. It holds no secret: keys are
-hashes. Everything a worker needs of it is compiled into a snapshot, so with the database gone calls go on.
+hashes, persons are wrapped (`persons.py`). Everything a worker needs of it is compiled into a snapshot, so
+with the database gone calls go on.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class State:
         except OSError as error:
             raise StateError(f"{path}: {error.strerror}") from error
         state = cls(path, _engine(path))
-        with state._write() as connection:
+        with state.writing() as connection:
             migrate(connection)
         return state
 
@@ -71,7 +72,7 @@ class State:
 
     def key(self, key_id: str) -> ApiKeyRow:
         """One API key; `NotFound`."""
-        with self._read() as connection:
+        with self.reading() as connection:
             return _find(connection, key_id)
 
     def usable_keys(self, now: int) -> Iterator[ApiKeyRow]:
@@ -93,7 +94,7 @@ class State:
     def add_keys(self, rows: Iterable[ApiKeyRow]) -> int:
         """Keep many, all or none; gives their number."""
         source, count = iter(rows), 0
-        with self._write() as connection:
+        with self.writing() as connection:
             while batch := [_key_values(row) for row in islice(source, _BATCH)]:
                 connection.execute(insert(API_KEYS), batch)
                 count += len(batch)
@@ -104,7 +105,7 @@ class State:
 
         `NotFound`, or `UsageError` if it is revoked, expired or was replaced before.
         """
-        with self._write() as connection:
+        with self.writing() as connection:
             old = _find(connection, key_id)
             if old.revoked:
                 raise UsageError(f"key {key_id} is revoked and cannot be rotated")
@@ -120,12 +121,24 @@ class State:
 
     def revoke(self, key_id: str, *, now: int, act: str = "") -> ApiKeyRow:
         """Mark a key revoked; gives it. One that was revoked stays as it was. `NotFound`."""
-        with self._write() as connection:
+        with self.writing() as connection:
             row = _find(connection, key_id)
             if not row.revoked:
                 row = replace(row, revoked=now, acts=_with(row.acts, act))
                 _store(connection, row)
             return row
+
+    def forget(self, principal: str, name: str, now: int) -> None:
+        """Put `name` in the place of a principal's in keys that nobody can use any more."""
+        with self.writing() as connection:
+            connection.execute(
+                update(API_KEYS)
+                .where(
+                    API_KEYS.c.principal == principal,
+                    (API_KEYS.c.revoked != 0) | ((API_KEYS.c.expires != 0) & (API_KEYS.c.expires <= now)),
+                )
+                .values(principal=name, name=name)
+            )
 
     # -- revocations of what is not kept here: tokens, certificates, principals
 
@@ -142,7 +155,7 @@ class State:
             where=(old != 0) & or_(new == 0, new > old),
         )
         source = iter(revocations)
-        with self._write() as connection:
+        with self.writing() as connection:
             while batch := [_revocation_values(one) for one in islice(source, _BATCH)]:
                 connection.execute(statement, batch)
 
@@ -155,10 +168,21 @@ class State:
         )
         return map(_revocation, self._stream(query))
 
+    def scrub(self) -> bool:
+        """Leave nothing of what was deleted in the files; False if somebody else's reading was in the way."""
+        try:
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql("VACUUM")
+                blocked: int = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+                return not blocked
+        except SQLAlchemyError:
+            return False
+
     # -- transactions
 
     @contextmanager
-    def _read(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """For the modules of this package."""
         try:
             with self._engine.connect() as connection:
                 yield connection
@@ -166,7 +190,8 @@ class State:
             raise StateError(f"{self.path}: {_reason(error)}") from error
 
     @contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
+        """One transaction, for the modules of this package."""
         try:
             with self._engine.connect() as connection:
                 # IMMEDIATE: a transaction that will write takes its place at once, so it cannot fail half-way
@@ -180,7 +205,7 @@ class State:
             raise StateError(f"{self.path}: {_reason(error)}") from error
 
     def _stream(self, query: Select[Any]) -> Iterator[Row[Any]]:
-        with self._read() as connection:
+        with self.reading() as connection:
             yield from connection.execution_options(yield_per=_BATCH).execute(query)
 
 
@@ -195,6 +220,7 @@ def _engine(path: Path) -> Engine:
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA trusted_schema = OFF")
+        cursor.execute("PRAGMA secure_delete = ON")  # what is erased is not left in free pages
         cursor.close()
 
     return engine

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from interlock.audit import Act, HandshakeRefused, Intent, Outcome, Progress, Refusals, Refused, encode
-from interlock.audit.entries import Entry, SegmentEnd, decode
+from interlock.audit.entries import Entry, SegmentEnd, SubjectFrame, decode
 from interlock.errors import RecordError
 from interlock.model import Event, Reason
 
@@ -19,7 +19,10 @@ EXAMPLES: list[tuple[Event, Entry, list[object]]] = [
      ["p", [], "GET", "h", "r", "/", "s", "no-route", 404, "n", 5, "t", "up", "k", 6]),
     (Event.CALL_REFUSALS, Refusals("s", 2, {"no-route": 2}, 1, 2, "n"), ["s", 2, {"no-route": 2}, 1, 2, "n"]),
     (Event.TLS_REFUSED, HandshakeRefused("s", "r", "l", "n", "x", "f"), ["s", "r", "l", "n", "x", "f"]),
-    (Event.NODE_START, Act("a", {"x": [1]}), ["a", {"x": [1]}]),
+    (Event.NODE_START, Act("a", {"x": [1]}, {"principal": 7}), ["a", {"x": [1]}, {"principal": 7}]),
+    (Event.CALL_INTENT, Intent(3, ("jwt",), "GET", "h", "r", ["/a/", 5, "/b"], 4, "up", "t", "durable", 3),
+     [3, ["jwt"], "GET", "h", "r", ["/a/", 5, "/b"], 4, "up", "t", "durable", 3]),
+    (Event.RECORD_SUBJECT, SubjectFrame(1, b"w", b"s"), [1, b"w", b"s"]),
     (Event.SEGMENT_END, SegmentEnd(5), [5]),
 ]  # fmt: skip
 
@@ -32,6 +35,7 @@ def test_the_bytes_are_one_array(event: Event, entry: Entry, array: list[object]
 
 
 def test_old_records_lack_the_newest_fields() -> None:
+    assert decode(Event.NODE_START, msgspec.msgpack.encode(["a", {}])) == Act("a", {})
     assert decode(Event.CALL_OUTCOME, msgspec.msgpack.encode([204])) == Outcome(204)
 
 

@@ -39,6 +39,8 @@ def test_the_file_begins_with_magic_length_and_json() -> None:
         "recipient": "recipient",
         "sealed": "c2VhbGVk",
         "class": 0,
+        "intake": "",
+        "subjects": "",
     }
     assert len(head) == 12 + length
     assert decode_header(head + b"frames") == (HEADER, len(head))

@@ -57,7 +57,7 @@ class Caller:
         self.fate: list[str] = []
         self.identity = ANONYMOUS
         self.target = SimpleNamespace(path=f"/{number}")
-        self.route = SimpleNamespace(durable=durable, id="r", service="s")
+        self.route = SimpleNamespace(durable=durable, id="r", service="s", subjects=[])
         self.method, self.source, self.trace, self.upstream = "GET", "10.0.0.1", "", ""
         self.head = SimpleNamespace(hostname="h", target=b"/")
         self.bytes_in = self.bytes_out = 0

@@ -70,7 +70,7 @@ def test_files_are_for_their_owner_only(path: Path) -> None:
 
 
 def test_on_disk_before_it_returns(state: State) -> None:
-    with state._read() as connection:
+    with state.reading() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
 
