@@ -71,18 +71,22 @@ clean: ## remove everything that was made here
 	find src -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Tests meet a second HTTP parser, nginx. Without it they are skipped, which must not go unseen.
+# Tests meet a second HTTP parser, nginx, and a syslog receiver of others, rsyslog. Without them tests are skipped,
+# which must not go unseen.
 counterparts:
-	@if ! PATH="$$PATH:/usr/sbin:/sbin" command -v nginx >/dev/null; then \
+	@PATH="$$PATH:/usr/sbin:/sbin"; \
+	for need in "nginx nginx-light" "rsyslogd rsyslog rsyslog-gnutls"; do \
+	  set -- $$need; program=$$1; shift; \
+	  command -v $$program >/dev/null && continue; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "installing nginx-light, a counterpart of the tests"; \
-	    { apt-get install -y -qq nginx-light || { apt-get update -qq && apt-get install -y -qq nginx-light; }; } \
-	      >/dev/null 2>&1 || true; \
+	    echo "installing $$*, a counterpart of the tests"; \
+	    { apt-get install -y -qq --no-install-recommends $$* \
+	      || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$*; }; } >/dev/null 2>&1 || true; \
 	  fi; \
-	fi
-	@PATH="$$PATH:/usr/sbin:/sbin" command -v nginx >/dev/null || { \
-	  echo "************************************************************************"; \
-	  echo "* nginx is not here and could not be installed (apt-get, as root).      *"; \
-	  echo "* The tests that meet a second HTTP parser WILL BE SKIPPED.             *"; \
-	  echo "* Install it by hand:  sudo apt-get install nginx-light                 *"; \
-	  echo "************************************************************************"; }
+	  command -v $$program >/dev/null || { \
+	    echo "************************************************************************"; \
+	    echo "* $$program is not here and could not be installed (apt-get, as root)."; \
+	    echo "* The tests that meet it WILL BE SKIPPED. Install it by hand:"; \
+	    echo "*   sudo apt-get install $$*"; \
+	    echo "************************************************************************"; }; \
+	done

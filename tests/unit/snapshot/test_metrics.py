@@ -148,7 +148,7 @@ def test_every_counter_is_shown_for_the_processes_that_write_it(node: NodePage, 
     numbers = set(samples.values())
     assert [c.name for c in Counter if c is not Counter.DURATION_NS and 1_000_000 + c not in numbers] == []
     processes = {dict(labels)["process"] for _, labels in samples}
-    assert processes == {"supervisor", "recorder", "control", "worker-0", "worker-1"}
+    assert processes == {"supervisor", "recorder", "control", "analyst", "worker-0", "worker-1"}
     assert value(samples, "interlock_process_up") == len(KINDS)
     assert value(samples, "interlock_record_sealed_frames_total", process="recorder")
     assert value(samples, "interlock_snapshots_built_total", process="control")
