@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
+
 from interlock.audit.files import Files
 from interlock.audit.journal import (
     VERSION,
@@ -43,7 +45,7 @@ _IN_FLIGHT = 0.3  # seconds after which a half-written entry is not one that is 
 class Ledger:
     """What the journal says of one segment."""
 
-    __slots__ = ("closed", "count", "file", "header_hash", "leaves", "partial", "segment")
+    __slots__ = ("closed", "count", "digest", "file", "header_hash", "leaves", "offset", "partial", "segment")
 
     def __init__(self, opened: Opened | Carried) -> None:
         self.segment = opened.segment
@@ -51,8 +53,16 @@ class Ledger:
         self.header_hash = opened.header_hash
         self.count = opened.count if isinstance(opened, Carried) else 0
         self.leaves = sha256()  # over all leaf hashes in order
+        self.offset = opened.offset if isinstance(opened, Carried) else opened.header_size
+        self.digest = opened.digest if isinstance(opened, Carried) else b""  # SHA-256 of the file up to there
         self.partial = isinstance(opened, Carried)  # some of its seals could not be read
         self.closed: Closed | None = None
+
+    def fingerprint(self) -> bytes:
+        """SHA-256 over all of it."""
+        closed = msgspec.msgpack.encode(self.closed)
+        parts = (self.segment, self.file.encode(), self.header_hash, self.digest, self.leaves.digest(), closed)
+        return sha256(b"".join(sha256(part).digest() for part in parts)).digest()
 
 
 class Chain:
@@ -215,6 +225,7 @@ class Chain:
                 self._tree.add(entry.leaves)
                 ledger.leaves.update(entry.leaves)
                 ledger.count += entry.count
+                ledger.offset, ledger.digest = entry.offset, entry.digest
             case Closed():
                 self.ledgers[entry.segment].closed = entry
             case Signed():

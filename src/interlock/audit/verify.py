@@ -27,6 +27,7 @@ from interlock.audit.files import Files
 from interlock.audit.journal import numbers, tail_hash
 from interlock.audit.reader import Frame, SegmentReader, segment_files
 from interlock.audit.report import Report
+from interlock.audit.resume import Done, Resume
 from interlock.audit.segment import RecordId, format_id
 from interlock.audit.signing import LogVerifier
 from interlock.audit.tree_check import TreeCheck
@@ -42,6 +43,7 @@ _END = Event.SEGMENT_END.code
 _ACKNOWLEDGED = Event.RECORD_GAP_ACKNOWLEDGED.code
 _NOTABLE = frozenset({Event.RECORD_GAP_POSSIBLE.code, Event.RECORD_ALTERED.code, Event.RECORD_DAMAGED.code})
 _REPORT_EVERY = 4096  # frames
+_CHUNK = 4 * 1024 * 1024
 
 
 def verify(
@@ -51,6 +53,8 @@ def verify(
     log: LogVerifier | None = None,
     kept: Sequence[tuple[str, bytes]] = (),
     known_head: str | None = None,
+    quick: bool = False,
+    resume: Path | None = None,
     progress: Progress | None = None,
     files: Files | None = None,
 ) -> Report:
@@ -58,21 +62,36 @@ def verify(
 
     `attest` is the attest page of the running node, when there is one; `log` verifies checkpoints, of which
     `kept` are some that were kept elsewhere, by name, and `known_head` is a `Report.head` that was: this record
-    must go on from all of them.
+    must go on from all of them. `quick` compares each segment as a whole with the digest of its last seal, and looks
+    at no single record. `resume` is a file that remembers closed segments that were found good.
     """
-    return _Verification(record, attest, log, progress, files or Files()).run(known_head, kept)
+    verification = _Verification(record, attest, log, progress, files or Files(), quick=quick, resume=resume)
+    try:
+        return verification.run(known_head, kept)
+    finally:
+        verification.close()
 
 
 class _Verification:
     def __init__(
-        self, record: Path, attest: Path | None, log: LogVerifier | None, progress: Progress | None, files: Files
+        self,
+        record: Path,
+        attest: Path | None,
+        log: LogVerifier | None,
+        progress: Progress | None,
+        files: Files,
+        *,
+        quick: bool,
+        resume: Path | None,
     ) -> None:
+        self._quick = quick
+        self._resume = Resume(resume) if resume is not None and not quick else None
         self._record = record
         self._attest = attest
         self._progress = progress
         self._files = files
         self._report = Report()
-        self._tree = TreeCheck(record, self._report, files, log)
+        self._tree = TreeCheck(record, self._report, files, log, quick=quick)
         self._chain = Chain(record, self._report, files, self._tree)
         self._open: dict[bytes, set[int]] = {}  # intents without outcome in their own segment
         self._elsewhere: list[RecordId] = []  # intents that have their outcome in another segment
@@ -83,6 +102,10 @@ class _Verification:
         self._attested: set[str] = set()  # file names' endings
         self._done = 0
         self._total = 0
+
+    def close(self) -> None:
+        if self._resume is not None:
+            self._resume.close()
 
     def run(self, known_head: str | None, kept: Sequence[tuple[str, bytes]]) -> Report:
         report = self._report
@@ -104,6 +127,8 @@ class _Verification:
         if not self._chain.found:
             self._miss_journal()
         self._show_notable()
+        if self._quick:
+            report.notices.append("quick: no single record was looked at, nor whether each call has its outcome")
         if self._unsealed:
             report.notices.append(f"{self._unsealed} records are not sealed yet")
         if report.head and self._chain.ledgers:
@@ -129,7 +154,12 @@ class _Verification:
         self._report.segments += 1
         try:
             with SegmentReader(path, self._files) as reader:
-                self._segment(reader, ledger)
+                if self._quick and ledger is not None:
+                    self._whole(reader, ledger)
+                elif self._resume is not None and ledger is not None and ledger.closed is not None:
+                    self._resumed(self._resume, reader, ledger)
+                else:
+                    self._segment(reader, ledger)
         except RecordError as error:
             self._report.problem(path.name, str(error), 0)
         except OSError as error:
@@ -146,12 +176,13 @@ class _Verification:
             return
         sealed = ledger.count if ledger is not None else 0
         closed = ledger.closed if ledger is not None else None
+        segment = header.id
         digest, waiting, last = sha256(), set[int](), -1
         confirmed = closed is not None and closed.how not in (jn.UNSYNCED, jn.ALTERED)
         for frame in islice(reader.frames(), sealed if confirmed else None):
             if frame.sequence < sealed:
                 digest.update(sha256(LEAF_PREFIX + frame.data).digest())
-            self._frame(frame, waiting, header.id, frame.sequence < sealed)
+            self._frame(frame, waiting, segment, frame.sequence < sealed)
             last = frame.event
             if not frame.sequence % _REPORT_EVERY:
                 self._tell(reader.offset)
@@ -172,9 +203,72 @@ class _Verification:
             self._unknown.add(name)
         report.sealed += min(sealed, reader.count)
         if waiting:
-            self._open[header.id] = waiting
+            self._open[segment] = waiting
         self._done += reader.offset
         self._tell(0)
+
+    def _whole(self, reader: SegmentReader, ledger: Ledger) -> None:
+        """The file up to its last seal is what was sealed, and ends as it was closed; no record is looked at."""
+        name, report, closed = reader.path.name, self._report, ledger.closed
+        digest, at = sha256(), 0
+        while at < ledger.offset and (data := self._files.read(reader.fd, min(_CHUNK, ledger.offset - at), at)):
+            digest.update(data)
+            at += len(data)
+            self._tell(at)
+        self._done += at
+        if sha256(reader.head).digest() != ledger.header_hash:
+            report.problem(name, "its header was altered", 0)
+        elif at < ledger.offset:
+            report.problem(name, "sealed records are missing: the file ends here", at)
+        elif ledger.count and digest.digest() != ledger.digest:
+            report.problem(name, "was altered after it was sealed: a full verification says where")
+        elif closed is not None and closed.how == jn.ALTERED:
+            report.problem(name, "the recorder found it altered while it was being written", closed.offset)
+        elif closed is not None and closed.how != jn.UNSYNCED:
+            length, rest = tail_hash(self._files, reader.path, closed.offset)
+            end = (ledger.offset, length, rest if length else b"")
+            if end != (closed.offset, closed.tail_length, closed.tail_hash):
+                report.problem(name, "was changed after its end", closed.offset)
+        report.records += ledger.count
+        report.sealed += ledger.count
+
+    def _resumed(self, resume: Resume, reader: SegmentReader, ledger: Ledger) -> None:
+        """A closed segment, unless it was found good before and nothing has changed since."""
+        report, segment = self._report, reader.header.id
+        found = self._files.fstat(reader.fd)
+        place = (found.st_ino, found.st_size, found.st_mtime_ns)
+        done = resume.known(ledger.file, ledger.fingerprint(), *place)
+        if done is not None:
+            report.records += done.records
+            report.sealed += done.sealed
+            report.notices += done.notices
+            if done.open:
+                self._open[segment] = set(done.open)
+            self._elsewhere += done.elsewhere
+            self._notable |= {(segment, sequence): event for sequence, event in done.notable}
+            self._acknowledged |= set(done.acknowledged)
+            self._done += found.st_size
+            self._tell(0)
+            return
+        records, sealed, problems = report.records, report.sealed, len(report.problems)
+        notices, elsewhere = len(report.notices), len(self._elsewhere)
+        before, self._acknowledged = self._acknowledged, set()
+        self._segment(reader, ledger)
+        if len(report.problems) == problems:
+            done = Done(
+                ledger.file,
+                ledger.fingerprint(),
+                *place,
+                records=report.records - records,
+                sealed=report.sealed - sealed,
+                open=sorted(self._open.get(segment, ())),
+                elsewhere=self._elsewhere[elsewhere:],
+                notable=[(at[1], event) for at, event in self._notable.items() if at[0] == segment],
+                acknowledged=sorted(self._acknowledged),
+                notices=report.notices[notices:],
+            )
+            resume.add(done)
+        self._acknowledged |= before
 
     def _frame(self, frame: Frame, waiting: set[int], segment: bytes, sealed: bool) -> None:
         event = frame.event
