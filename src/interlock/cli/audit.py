@@ -34,6 +34,13 @@ def verify(
         typer.Option("--checkpoint", metavar="FILE", help="A checkpoint kept elsewhere, which this must go on from."),
     ] = None,
     keys: Keys = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Compare segments as a whole; look at no single record.")
+    ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Remember there what was found good, and do not read it again."),
+    ] = None,
     head: Annotated[
         str | None,
         typer.Option(metavar="HASH", help="A head kept elsewhere, which this record must go on from."),
@@ -58,6 +65,8 @@ def verify(
         log=verifier_of(context, keys) if known else None,
         kept=[(str(file), file.read_bytes()) for file in checkpoints or []],
         known_head=head,
+        quick=quick,
+        resume=resume,
         progress=_progress(),
     )
     problems = [str(problem) for problem in report.problems]
