@@ -182,6 +182,25 @@ def _jwks(node: Node) -> list[str]:
         return []
 
 
+def test_a_public_half_that_was_exchanged_is_put_back_and_on_the_record(
+    make_node: MakeNode, upstream: Upstream, tmp_path: Path
+) -> None:
+    node = make_node(config(upstream, under(kek_file(tmp_path)))).start()
+    path = node.data / "keys" / "record.pub"
+    good = path.read_bytes()
+    stranger = Keyring(tmp_path / "stranger", b"s" * 32)
+    stranger.ensure()
+    path.write_bytes((stranger.folder / "record.pub").read_bytes())
+    os.kill(node.pids("control")[0], signal.SIGKILL)  # it looks at its start, and each minute
+    assert eventually(lambda: path.read_bytes() == good)
+    assert eventually(
+        lambda: (
+            [one["details"] for one in events(node, "keyring:altered")]
+            == [{"key": "record", "found": stranger.recipient().id}]
+        )
+    )
+
+
 @pytest.mark.parametrize("running", [True, False])
 def test_the_kek(make_node: MakeNode, upstream: Upstream, tmp_path: Path, running: bool) -> None:
     old, new = kek_file(tmp_path, "old"), kek_file(tmp_path, "new")

@@ -32,7 +32,7 @@ from interlock.control.wire import os_actor
 from interlock.errors import InterlockError
 from interlock.keys import Handover
 from interlock.keys.inventory import KEK
-from interlock.model import Principal
+from interlock.model import Event, Principal
 from interlock.snapshot import Counter, MetricsPage, NodePage, Tallies
 from interlock.snapshot.page import CONTROL_SEEN_NS, CONTROL_SLOT, READY
 
@@ -202,6 +202,13 @@ class Control:
         if renewed or self._builder.overlay() > OVERLAY:
             self._builder.rebuild()
             wait_for_workers(self._builder)
+        self._guard_recipient()
+
+    def _guard_recipient(self) -> None:
+        found = self._desk.keyring.guard_recipient()
+        if found is not None:
+            self._log.error("the record's public key was exchanged, and was put back", found=found)
+            self._desk.acts(NODE).act(Event.KEYRING_ALTERED, {"key": "record", "found": found})
 
     def _keys_turned(self) -> None:
         """What upstreams verify with first; then what workers sign with."""

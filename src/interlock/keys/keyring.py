@@ -63,6 +63,7 @@ class Keyring:
         self.former = [other for other in former if other.id != self.kek.id]
         self._missing = missing
         self._clock: Clock = clock or SystemClock()
+        self._guarded = b""  # the record's public half when it was last looked at
 
     def __repr__(self) -> str:
         return f"Keyring({str(self.folder)!r})"
@@ -151,6 +152,32 @@ class Keyring:
         if private is None:
             raise KeyMaterialError(f"there is no record key {key_id!r} in {self.folder}")
         return RecipientKey(private)
+
+    def guard_recipient(self) -> str | None:
+        """Put the record's public half back if it is not the active one any more; gives what stood there instead.
+
+        Whoever can write in the folder could have writers seal to somebody else. The keys are opened only when
+        the file has changed since the last look.
+        """
+        try:
+            data = (self.folder / FILE).read_bytes()
+        except OSError:
+            data = b""
+        if data == self._guarded:
+            return None
+        try:
+            found = self.recipient().id
+        except KeyMaterialError:
+            found = "a file that cannot be read"
+        entry, private = self.inventory().keys.get(RECORD), self._record_keys()
+        active = entry.active.id if entry is not None and entry.active is not None else ""
+        if found == active or active not in private:
+            self._guarded = data
+            return None
+        right = Recipient(X25519PrivateKey.from_private_bytes(private[active]).public_key().public_bytes_raw())
+        write_private(self.folder / FILE, right.encode())
+        self._guarded = right.encode()
+        return found
 
     # -- rotation
 

@@ -31,6 +31,7 @@ class Event(Enum):
     KEYRING_ROTATE = 43, "keyring:rotate"
     KEYRING_CUSTODIAN = 44, "keyring:custodian"
     KEYRING_DESTROYED = 45, "keyring:destroyed"
+    KEYRING_ALTERED = 46, "keyring:altered"  # a public half was exchanged, and put back
     CERTIFICATE_ISSUE = 50, "certificate:issue"
     RECORD_SUBJECT = 60, "record:subject"  # whom later frames of the segment refer to
     SUBJECT_ERASE = 61, "subject:erase"

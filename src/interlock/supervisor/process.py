@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
 DEFAULTED = (signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR2, signal.SIGPIPE)
 # A terminal sends the first two to the whole group; they are the supervisor's. SIGUSR1 is for who listens to it.
@@ -64,6 +65,7 @@ def fork(name: str, body: Callable[[], Any], *, closing: Iterable[Closeable] = (
 
 def _settle(name: str, parent: int, closing: Iterable[Closeable]) -> None:
     """Undo in the child what only the supervisor should have."""
+    keep_to_itself()
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
@@ -81,6 +83,12 @@ def _settle(name: str, parent: int, closing: Iterable[Closeable]) -> None:
             thing.close()
         except OSError:
             pass
+
+
+def keep_to_itself() -> None:
+    """No core file of this process has keys in it, and no other process of its user reads its memory (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def describe_exit(status: int) -> str:

@@ -29,6 +29,7 @@ from interlock.supervisor.environment import withdraw_secrets
 from interlock.supervisor.node import Node
 from interlock.supervisor.notify import notify
 from interlock.supervisor.prepare import Prepared, in_child
+from interlock.supervisor.process import keep_to_itself
 from interlock.supervisor.sockets import close, listen, listen_alone
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def run(file: Path, announce: Callable[[str], None] = print) -> int:
     log = to_stderr("node")
     bridge_logging(log)
     withdraw_secrets(config)
+    keep_to_itself()
     for warning in config.warnings:
         log.warning(str(warning))
     lock = DataLock.take(config.data_dir, "a node", wait=LOCK_PATIENCE)

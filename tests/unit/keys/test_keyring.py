@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from interlock.errors import KeyMaterialError
-from interlock.keys import Keyring, recipient
+from interlock.keys import Keyring, PresentRecipient, recipient
 
 KEK = bytes(range(32))
 
@@ -161,3 +161,36 @@ def test_a_recipient_whose_key_was_exchanged_is_refused(ring: Keyring, tmp_path:
     (ring.folder / "record.pub").write_text(json.dumps({**mine, "version": 2}))
     with pytest.raises(KeyMaterialError, match="version 2"):
         recipient(ring.folder)
+
+
+def test_a_public_half_that_was_exchanged_is_put_back(ring: Keyring, tmp_path: Path) -> None:
+    path = ring.folder / "record.pub"
+    assert ring.guard_recipient() is None
+    good = path.read_bytes()
+    other = Keyring(tmp_path / "other", KEK)
+    other.ensure()
+    path.write_bytes((other.folder / "record.pub").read_bytes())
+    assert ring.guard_recipient() == other.recipient().id
+    assert path.read_bytes() == good
+    path.write_bytes(b"rubbish")
+    assert ring.guard_recipient() == "a file that cannot be read"
+    path.unlink()
+    assert ring.guard_recipient()
+    assert path.read_bytes() == good
+    assert ring.guard_recipient() is None
+    former = path.read_bytes()
+    ring.rotate_record_key()
+    assert ring.guard_recipient() is None, "a rotation is no exchange"
+    path.write_bytes(former)
+    assert ring.guard_recipient(), "an older one of ours is"
+    assert ring.recipient().id == ring.inventory().keys["record"].versions[-1].id
+
+
+def test_a_writer_follows_a_rotation_and_survives_a_damaged_file(ring: Keyring) -> None:
+    present = PresentRecipient(ring.folder)
+    first = present.id
+    new = ring.rotate_record_key()
+    assert present.id == new.id != first
+    assert ring.open_record_key(new.id).open(present.seal(b"k" * 32, b"i"), b"i") == b"k" * 32
+    (ring.folder / "record.pub").write_bytes(b"rubbish")
+    assert present.id == new.id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -78,6 +79,14 @@ def test_a_child_does_not_outlive_its_parent() -> None:
     assert not runs(orphan)
     os.close(read)
     os.close(write)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="platform: Linux only")
+def test_a_child_leaves_no_core_file_and_lets_nobody_look_into_it() -> None:
+    def body() -> None:
+        sys.exit(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))  # PR_GET_DUMPABLE
+
+    assert ended(fork("private", body)) == "exit 0"
 
 
 def runs(pid: int) -> bool:
