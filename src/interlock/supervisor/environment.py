@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from interlock.config import withdrawn
+from interlock.errors import NodeError
 
 if TYPE_CHECKING:
     from interlock.config import Config, SecretRef
@@ -21,7 +22,14 @@ def withdraw_secrets(config: Config) -> None:
     if fd < 0:
         return
     rest = {name: value for name, value in os.environ.items() if name not in found}
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**rest, withdrawn.VARIABLE: str(fd)})  # noqa: S606
+    words = [sys.executable, *sys.orig_argv[1:]]
+    try:
+        os.execve(sys.executable, words, {**rest, withdrawn.VARIABLE: str(fd)})  # noqa: S606 - our own words again
+    except OSError as problem:
+        raise NodeError(
+            f"{', '.join(found)} cannot be taken out of the environment: {sys.executable} does not start"
+            f" ({problem.strerror}); name a file in its place, ${{file:...}}"
+        ) from None
 
 
 def environment_of(config: Config) -> list[str]:

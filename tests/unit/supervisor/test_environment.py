@@ -1,0 +1,62 @@
+"""What opens keys leaves the environment before the first fork; the real thing is in the integration tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from interlock.config import Config, parse, withdrawn
+from interlock.errors import NodeError
+from interlock.supervisor.environment import environment_of, withdraw_secrets
+from tests.unit.config.files import SMALL
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="anonymous files are Linux's")
+KEYS = 'keys: {kek: {transit: {url: "https://v", key: k, token: "${env:TEST_TOKEN}"}}, former_kek: "${env:TEST_KEK}"}\n'
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return parse(SMALL.replace("version: 1\n", f"version: 1\n{KEYS}").encode(), tmp_path / "interlock.yaml")
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str], dict[str, str]]]:
+    begun: list[tuple[str, list[str], dict[str, str]]] = []
+    monkeypatch.setattr(os, "execve", lambda *words: begun.append(words))
+    return begun
+
+
+def test_every_variable_that_keys_refers_to(config: Config) -> None:
+    assert environment_of(config) == ["TEST_TOKEN", "TEST_KEK"]
+
+
+def test_it_begins_anew_without_them(
+    config: Config, begun: list[tuple[str, list[str], dict[str, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_TOKEN", "s.3cr3t")
+    withdraw_secrets(config)
+    ((program, words, environment),) = begun
+    assert (program, words) == (sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    assert "s.3cr3t" not in str(environment)
+    monkeypatch.setenv(withdrawn.VARIABLE, environment[withdrawn.VARIABLE])
+    assert withdrawn.look_up("TEST_TOKEN") == b"s.3cr3t"
+    withdrawn.forget()
+
+
+def test_once(config: Config, begun: list[tuple[str, list[str], dict[str, str]]]) -> None:
+    withdraw_secrets(config)
+    assert begun == []
+
+
+def test_what_cannot_begin_anew_says_so_and_does_not_go_on(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setenv("TEST_KEK", "s.3cr3t")
+    monkeypatch.setattr(os, "execve", refused)
+    with pytest.raises(NodeError, match="TEST_KEK cannot be taken out") as caught:
+        withdraw_secrets(config)
+    assert "s.3cr3t" not in str(caught.value)
