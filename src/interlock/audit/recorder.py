@@ -9,8 +9,9 @@ Each `tick` goes this way, and a crash between any two steps leads the next reco
  5. put the queue on disk;
  6. take what was sealed into the tree, and once a second sign a checkpoint of it (`tree.py`);
  7. look once a second whether a file of the record was touched by somebody else (`watch.py`);
- 8. write own records: alarms, and `unknown` outcomes for the intents of writers that died;
- 9. publish the time: everything attested before this tick is sealed.
+ 8. look once a second at the clocks (`timekeeping.py`);
+ 9. write own records: alarms, and `unknown` outcomes for the intents of writers that died;
+10. publish the time: everything attested before this tick is sealed.
 
 It holds the key that signs checkpoints and the recipient's public one, so it cannot read the record. It MUST NOT
 seal what is not on disk or not what the writer hashed, MUST NOT publish a tick that failed, and never changes
@@ -19,6 +20,7 @@ another's file.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from interlock.audit.attest import AttestPage
@@ -28,6 +30,7 @@ from interlock.audit.journal import Closed, Sealed
 from interlock.audit.journal_writer import FILE_SIZE, JournalWriter
 from interlock.audit.reserve import RESERVE_SIZE, Reserve
 from interlock.audit.segment import Recipient
+from interlock.audit.timekeeping import Sync, Timekeeper
 from interlock.audit.tree import RecordTree, Signer
 from interlock.audit.voice import Page, Voice
 from interlock.audit.watch import Watch
@@ -55,7 +58,9 @@ class Recorder:
         boot: str | None = None,
         journal_size: int = FILE_SIZE,
         reserve_size: int = RESERVE_SIZE,
+        ask_time: Callable[[], Sync | None] | None = None,
     ) -> None:
+        """With `ask_time`, which says what keeps the clock, time is watched too."""
         self.trouble = ""  # why the last tick was not published
         self.seals = 0
         self.sealed = 0  # frames
@@ -74,6 +79,7 @@ class Recorder:
             record, "recorder", recipient, clock=self._clock, attest=attest, files=self._files, boot=self._boot
         )
         self._voice = Voice(self._own, page)
+        self.time = None if ask_time is None else Timekeeper(self._clock, self._voice.act, ask_time)
         self._signer = signer
         self._journal, self._follower, self._tree = self._make()
         self._started = False
@@ -118,6 +124,8 @@ class Recorder:
         except (OSError, RecordError) as error:
             trouble = str(error)
         self._look_around()
+        if self.time is not None and self._started:  # after a gap, which is the first thing said
+            self.time.tend()
         if self._voice.waiting:
             busy = True
             trouble = self._voice.speak() or trouble

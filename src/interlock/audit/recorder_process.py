@@ -10,6 +10,7 @@ from pathlib import Path
 from interlock.audit.attest import AttestPage
 from interlock.audit.recorder import Recorder
 from interlock.audit.segment import Recipient
+from interlock.audit.timekeeping import kernel_sync
 from interlock.audit.tree import Signer
 from interlock.audit.voice import Page
 
@@ -40,7 +41,7 @@ def run_recorder(
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    recorder = Recorder(record, recipient, signer, page, attest)
+    recorder = Recorder(record, recipient, signer, page, attest, ask_time=kernel_sync)
     pause = _BUSY
     while not stopping:
         pause = _BUSY if recorder.tick() else min(_IDLE, pause * 1.5)

@@ -90,5 +90,12 @@ def _show(found: dict[str, Any]) -> None:
     if found.get("exports"):
         columns = ("name", "format", "to", "state", "records", "failures", "lag_seconds")
         table(columns, [[export[column] for column in columns] for export in found["exports"]])
+    say(_clock(found["time"]))
     for problem in found["problems"]:
         say(f"! {problem}")
+
+
+def _clock(time: dict[str, Any]) -> str:
+    kept = {None: "nobody says whether it is synchronised", True: "synchronised", False: "NOT synchronised"}
+    steps = f", {time['steps']} steps, the last of {time['last_step_seconds']} s" if time["steps"] else ""
+    return f"clock: {kept[time['synchronised']]}{steps}"

@@ -13,10 +13,26 @@ from interlock.audit.export.status import ExportStatus, read_statuses
 from interlock.clock import SECOND, Clock, SystemClock
 from interlock.errors import SnapshotError
 from interlock.snapshot import NodePage, Process
-from interlock.snapshot.page import ALARMS, EPOCH, GENERATION, SEALED_NS, SLOTS
+from interlock.snapshot.page import (
+    ALARMS,
+    CLOCK_ERROR_NS,
+    CLOCK_STEP_NS,
+    CLOCK_STEPPED_NS,
+    CLOCK_STEPS,
+    CLOCK_SYNC,
+    CLOCK_UNSYNCHRONISED_NS,
+    EPOCH,
+    GENERATION,
+    SEALED_NS,
+    SLOTS,
+    SYNCHRONISED,
+    UNKNOWN_SYNC,
+)
 
 NODE_FILE = "node.json"
 LATE = 10 * SECOND  # a heartbeat older than this is worth a word
+STEPPED = 3600 * SECOND  # for so long a step of the clock is worth one
+UNSYNCHRONISED = 3600 * SECOND  # after so long a clock that nothing keeps is
 
 
 class NodeFile(msgspec.Struct, frozen=True):
@@ -80,6 +96,7 @@ def _describe(node: NodeFile | None, page: NodePage, clock: Clock, record: Path)
             "free_bytes": free_bytes(record),
         },
     }
+    status["time"] = _time(words, now)
     if node is not None:
         status.update(
             version=node.version,
@@ -94,9 +111,34 @@ def _describe(node: NodeFile | None, page: NodePage, clock: Clock, record: Path)
     sealed = words[SEALED_NS] or (supervisor.started_ns if supervisor is not None else 0)
     status["problems"] = _problems(status, processes, node, now, clock.wall() - sealed)
     if status["running"]:
+        status["problems"] += _clock_problems(words, now, clock.wall())
         status["problems"] += [problem for one in exports if (problem := one.problem())]
     assert words[SLOTS] == page.slots
     return status
+
+
+def _time(words: list[int], now: int) -> dict[str, Any]:
+    """What the recorder says of the clock."""
+    sync, since, size = words[CLOCK_SYNC], words[CLOCK_UNSYNCHRONISED_NS], words[CLOCK_STEP_NS]
+    return {
+        "synchronised": None if sync == UNKNOWN_SYNC else sync == SYNCHRONISED,
+        "unsynchronised_seconds": _seconds(now - since) if since else None,
+        "estimated_error_ms": round(words[CLOCK_ERROR_NS] / 1_000_000, 3) if sync != UNKNOWN_SYNC else None,
+        "steps": words[CLOCK_STEPS],
+        "last_step": rfc3339(words[CLOCK_STEPPED_NS]) if words[CLOCK_STEPPED_NS] else None,
+        "last_step_seconds": _seconds(size - (size >> 63 << 64)) if words[CLOCK_STEPPED_NS] else None,
+    }
+
+
+def _clock_problems(words: list[int], now: int, wall: int) -> list[str]:
+    found = []
+    if words[CLOCK_STEPPED_NS] and abs(wall - words[CLOCK_STEPPED_NS]) < STEPPED:
+        size = words[CLOCK_STEP_NS]
+        found.append(f"the clock was stepped by {_seconds(size - (size >> 63 << 64))} s: see what keeps it")
+    since = words[CLOCK_UNSYNCHRONISED_NS]
+    if since and now - since > UNSYNCHRONISED:
+        found.append(f"nothing has synchronised the clock for {(now - since) // (3600 * SECOND)} h")
+    return found
 
 
 def _process(one: Process, now: int) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class Event(Enum):
     RECORD_DAMAGED = 33, "record:damaged"
     RECORD_READ = 34, "record:read"
     SEGMENT_END = 35, "segment:end"
+    RECORD_PRUNE = 36, "record:prune"  # its frame refers to the segment that is deleted
+    RECORD_PRUNE_REFUSED = 37, "record:prune-refused"
     KEY_CREATE = 40, "key:create"
     KEY_ROTATE = 41, "key:rotate"
     KEY_REVOKE = 42, "key:revoke"
@@ -38,6 +40,8 @@ class Event(Enum):
     SUBJECT_TURN = 62, "subject:turn"  # the keys of an erasure are destroyed
     HOLD_ADD = 63, "hold:add"
     HOLD_RELEASE = 64, "hold:release"
+    TIME_STEP = 70, "time:step"
+    TIME_SYNC = 71, "time:sync"
 
     def __init__(self, code: int, text: str) -> None:
         self.code = code

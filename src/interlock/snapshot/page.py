@@ -25,6 +25,13 @@ SEALED_NS = 3  # wall ns of the recorder's last successful seal
 ALARMS = 4  # alarms of the recorder since the page was made
 SLOTS = 5  # how many process slots follow
 CONTROL_SEEN_NS = 6  # monotonic ns of the last sign of life of any control process, or of the node's start
+CLOCK_STEPS = 7  # steps of the wall clock that this recorder saw
+CLOCK_STEPPED_NS = 8  # wall ns after the newest of them; 0: none
+CLOCK_STEP_NS = 9  # by how much, two's complement
+CLOCK_SYNC = 10  # what the kernel says of its clock: one of the three below
+CLOCK_UNSYNCHRONISED_NS = 11  # monotonic ns since when it is not synchronised; 0: it is, or nobody knows
+CLOCK_ERROR_NS = 12  # estimated
+UNKNOWN_SYNC, SYNCHRONISED, UNSYNCHRONISED = range(3)
 _HEADER = 16
 
 # Words of a process slot, relative to `slot_base(slot)`.

@@ -14,12 +14,27 @@ from interlock.control.log import Log, bridge_logging
 from interlock.control.paths import Paths
 from interlock.errors import KeyMaterialError
 from interlock.snapshot import Counter, MetricsPage, NodePage, Tallies
-from interlock.snapshot.page import ALARMS, READY, RECORDER_SLOT, SEALED_NS
+from interlock.snapshot.page import (
+    ALARMS,
+    CLOCK_ERROR_NS,
+    CLOCK_STEP_NS,
+    CLOCK_STEPPED_NS,
+    CLOCK_STEPS,
+    CLOCK_SYNC,
+    CLOCK_UNSYNCHRONISED_NS,
+    READY,
+    RECORDER_SLOT,
+    SEALED_NS,
+    SYNCHRONISED,
+    UNKNOWN_SYNC,
+    UNSYNCHRONISED,
+)
 from interlock.supervisor.environment import environment_of
 from interlock.supervisor.prepare import Prepared, in_child
 
 if TYPE_CHECKING:
     from interlock.audit import Recorder
+    from interlock.audit.timekeeping import Timekeeper
     from interlock.config import Config
     from interlock.keys import LogKey
 
@@ -104,6 +119,8 @@ class Bodies:
                     Counter.RECORD_FAILURES: recorder.own.failures,
                 }
             )
+            if recorder.time is not None:
+                show_time(page, recorder.time)
 
         sealed = run_recorder(
             self._paths.record,
@@ -161,6 +178,17 @@ class Bodies:
             withdrawn.forget()
             for name in environment_of(self._config):
                 os.environ.pop(name, None)
+
+
+def show_time(page: NodePage, time: Timekeeper) -> None:
+    """What the recorder knows of the clock, on the shared page."""
+    words, last, sync = page.words, time.last, time.sync
+    words[CLOCK_STEPS] = time.steps
+    words[CLOCK_STEP_NS] = 0 if last is None else last.size_ns & (1 << 64) - 1
+    words[CLOCK_STEPPED_NS] = 0 if last is None else last.after_ns
+    words[CLOCK_SYNC] = UNKNOWN_SYNC if sync is None else SYNCHRONISED if sync.synchronised else UNSYNCHRONISED
+    words[CLOCK_UNSYNCHRONISED_NS] = time.unsynchronised_since
+    words[CLOCK_ERROR_NS] = 0 if sync is None else sync.estimated_error_ns
 
 
 class RecordWords:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from interlock.audit.export.status import ExportStatus, write_statuses
+from interlock.audit.timekeeping import Sync, Timekeeper
 from interlock.clock import SECOND, ManualClock
 from interlock.control.admin import is_own_host
 from interlock.control.keyring import jwks
@@ -24,6 +25,8 @@ from interlock.snapshot.page import (
     ALARMS,
     ANALYST,
     ANALYST_SLOT,
+    CLOCK_SYNC,
+    CLOCK_UNSYNCHRONISED_NS,
     CONTROL,
     CONTROL_SLOT,
     FIRST_WORKER_SLOT,
@@ -34,8 +37,10 @@ from interlock.snapshot.page import (
     SEALED_NS,
     SUPERVISOR,
     SUPERVISOR_SLOT,
+    UNSYNCHRONISED,
     WORKER,
 )
+from interlock.supervisor.bodies import show_time
 from tests.unit.snapshot.prometheus import parse, value
 
 OPERATIONS = (Path(__file__).resolve().parents[3] / "docs/operations.md").read_text()
@@ -61,6 +66,41 @@ def running(paths: Paths, page: NodePage, clock: ManualClock) -> NodePage:
         page.beat(slot, clock.monotonic())
     page.words[SEALED_NS] = clock.wall()
     return page
+
+
+def test_a_step_of_the_clock_is_shown_for_an_hour(paths: Paths, running: NodePage, clock: ManualClock) -> None:
+    keeper = Timekeeper(clock, lambda _event, _details: None, lambda: Sync(True, 2_000_000, 3_000_000))
+    keeper.tend()
+    clock.step(-2.5)
+    clock.advance(1)
+    keeper.tend()
+    show_time(running, keeper)
+    status = read_status(paths.run, clock)
+    assert status["time"] == {
+        "synchronised": True,
+        "unsynchronised_seconds": None,
+        "estimated_error_ms": 2.0,
+        "steps": 1,
+        "last_step": rfc3339(clock.wall()),
+        "last_step_seconds": -2.5,
+    }
+    assert "the clock was stepped by -2.5 s: see what keeps it" in status["problems"]
+    clock.advance(3601)
+    assert not any("stepped" in problem for problem in read_status(paths.run, clock)["problems"])
+
+
+def test_a_clock_that_nothing_keeps_is_a_problem_after_an_hour(
+    paths: Paths, running: NodePage, clock: ManualClock
+) -> None:
+    assert read_status(paths.run, clock)["time"]["synchronised"] is None
+    running.words[CLOCK_SYNC] = UNSYNCHRONISED
+    running.words[CLOCK_UNSYNCHRONISED_NS] = clock.monotonic()
+    clock.advance(3500)
+    assert not any("synchronised" in problem for problem in read_status(paths.run, clock)["problems"])
+    clock.advance(3800)
+    status = read_status(paths.run, clock)
+    assert status["time"]["synchronised"] is False
+    assert "nothing has synchronised the clock for 2 h" in status["problems"]
 
 
 def test_all_is_well(paths: Paths, running: NodePage, clock: ManualClock) -> None:
