@@ -11,6 +11,7 @@ from interlock import __version__
 from interlock.cli import audit, inspect_file, key, keyring, operate
 from interlock.cli.desk import Settings
 from interlock.cli.tour.command import tour
+from interlock.cli.witness import witness
 from interlock.cli.write_file import init
 
 app = typer.Typer(
@@ -56,4 +57,5 @@ app.command()(inspect_file.schema)
 app.add_typer(key.app, name="key")
 app.add_typer(keyring.app, name="keyring")
 app.add_typer(audit.app, name="audit")
+app.command()(witness)
 app.command()(tour)

@@ -1,8 +1,8 @@
 """A transparency log, pure: hashes, a growing Merkle tree, tiles, proofs, signed checkpoints and cosignatures.
 
 It works on bytes and on keys that it is handed, and never touches a file or a clock. RFC 9162 section 2 and the
-C2SP specifications signed-note, tlog-tiles, tlog-checkpoint, tlog-cosignature and tlog-proof; which version of
-each, its module says.
+C2SP specifications signed-note, tlog-tiles, tlog-checkpoint, tlog-cosignature, tlog-proof and tlog-witness; which
+version of each, its module says.
 """
 
 from interlock.tlog.checkpoint import (
@@ -65,8 +65,18 @@ from interlock.tlog.tlogproof import (
 )
 from interlock.tlog.tree import TILE_HEIGHT, Growth, Tree
 from interlock.tlog.vkey import COSIGNATURE_V1, ED25519, VerifierKey, parse_vkey, verifier_key
+from interlock.tlog.witness import (
+    ADD_CHECKPOINT,
+    SIZE_TYPE,
+    AddCheckpoint,
+    format_add_checkpoint,
+    parse_add_checkpoint,
+    parse_cosignatures,
+    parse_size,
+)
 
 __all__ = [
+    "ADD_CHECKPOINT",
     "COSIGNATURE_V1",
     "ED25519",
     "EMPTY_ROOT",
@@ -75,9 +85,11 @@ __all__ = [
     "MAX_SIZE",
     "NODE_PREFIX",
     "PROOF_SUFFIX",
+    "SIZE_TYPE",
     "START",
     "TILE_HEIGHT",
     "TILE_WIDTH",
+    "AddCheckpoint",
     "Checkpoint",
     "Cosignature",
     "CosignatureVerifier",
@@ -102,6 +114,7 @@ __all__ = [
     "changed_tiles",
     "consistency_proof",
     "extend",
+    "format_add_checkpoint",
     "format_checkpoint",
     "format_note",
     "format_tlog_proof",
@@ -112,9 +125,12 @@ __all__ = [
     "node_hash",
     "open_checkpoint",
     "open_note",
+    "parse_add_checkpoint",
     "parse_checkpoint",
+    "parse_cosignatures",
     "parse_note",
     "parse_signature",
+    "parse_size",
     "parse_tile_path",
     "parse_tlog_proof",
     "parse_vkey",
