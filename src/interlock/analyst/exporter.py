@@ -21,7 +21,9 @@ from interlock.audit.export.status import ExportStatus
 from interlock.audit.feed import BEGINNING, Cursor, Feed
 from interlock.audit.filters import Filters
 from interlock.audit.joined import Joiner
+from interlock.audit.naming import MakeNames
 from interlock.audit.reader import OpenKey
+from interlock.audit.subjects_reading import Tell
 from interlock.clock import SECOND, Clock
 from interlock.config import Export
 from interlock.errors import InterlockError
@@ -47,12 +49,16 @@ class Exporter:
         clock: Clock,
         host: str,
         chance: Callable[[], float] = random.random,
+        names: MakeNames | None = None,
+        tell: Tell = lambda _: None,
         failures: int = 0,
     ) -> None:
         self.export = export
         self.status = ExportStatus(export.name, export.format, str(export.to), failures=failures)
         self._record = record
         self._open_key = open_key
+        self._names = names
+        self._tell = tell
         self._place = Place(folder, export.name)
         self._make_sink = make_sink
         self._clock = clock
@@ -132,7 +138,7 @@ class Exporter:
         if kept is not None:
             self._confirmed, self.status.records = kept
         self._feed = Feed(self._record, self._open_key, self._confirmed)
-        self._joiner = Joiner(self._feed.look_up)
+        self._joiner = Joiner(self._feed, self._names, self._tell)
         if kept is None:
             if self.export.start == "now":
                 self._feed.go_to_end()

@@ -21,7 +21,9 @@ from interlock.snapshot.page import ANALYST_SLOT, GENERATION, READY
 if TYPE_CHECKING:
     from interlock.analyst.exporter import Exporter
     from interlock.analyst.exports import Exports, Log
+    from interlock.audit.subjects_reading import Names
     from interlock.config import Config, Export
+    from interlock.keys import Keyring
 
 BEAT = 0.5  # seconds
 LATER = 5.0  # seconds until a configuration that could not be read is tried again
@@ -86,19 +88,31 @@ class Analyst:
         from interlock.analyst.exporter import Exporter
         from interlock.analyst.keys import ReadingKeys
         from interlock.analyst.sinks import make_sink
-        from interlock.keys import open_keyring
 
-        folder = self._data / "keys"
         return Exporter(
             export,
             self._data / "record",
-            ReadingKeys(lambda: open_keyring(self._config.keys, folder, clock=self._clock)),
+            ReadingKeys(self._keyring),
             self._data / "exports",
             make_sink=make_sink,
             clock=self._clock,
             host=socket.gethostname(),
+            names=self._names,
+            tell=lambda problem: self._log.error("somebody on the record cannot be named", problem=str(problem)),
             failures=failures,
         )
+
+    def _keyring(self) -> Keyring:
+        from interlock.keys import open_keyring
+
+        return open_keyring(self._config.keys, self._data / "keys", clock=self._clock)
+
+    def _names(self) -> Names:
+        """Who is who on the record: from the state database, which is only read."""
+        from interlock.audit.subjects_register import names
+        from interlock.store import Persons, State
+
+        return names(Persons(State.open(self._data / "state.db")), self._keyring())
 
     def _tell(self) -> None:
         if self._exports is None:

@@ -24,6 +24,7 @@ import msgspec
 
 from interlock.audit.entries import Entry, decode
 from interlock.audit.files import Files, read_all
+from interlock.audit.header import SegmentHeader
 from interlock.audit.journal import (
     MAGIC,
     MAX_ENTRY,
@@ -124,12 +125,12 @@ class _Seal:
 class _Segment:
     """A segment that is open, and what opens its frames."""
 
-    __slots__ = ("fd", "opener", "path")
+    __slots__ = ("fd", "header", "opener")
 
-    def __init__(self, fd: int, opener: FrameReader, path: Path) -> None:
+    def __init__(self, fd: int, opener: FrameReader, header: SegmentHeader) -> None:
         self.fd = fd
         self.opener = opener
-        self.path = path
+        self.header = header
 
 
 class Feed:
@@ -207,8 +208,11 @@ class Feed:
             raise RecordError(f"the record cannot be read: {error.strerror}") from error
         return self._cursor
 
-    def look_up(self, record: RecordId) -> tuple[Frame, Entry] | None:
-        """One record by its id, sealed or not; None if its segment or it is not there. Raises `RecordError`."""
+    def look_up(self, record: RecordId) -> tuple[Frame, bytes] | None:
+        """One record by its id, sealed or not: its frame and what is in it; None if it is not there.
+
+        Raises `RecordError`.
+        """
         segment, sequence = record
         index = self._indexes.get(segment)
         if index is None or sequence >= len(index[1]):
@@ -218,8 +222,17 @@ class Feed:
         path, offsets = index
         found = self._segments.get(segment) or self._keep(segment, path)
         frame = self._frame(read_all(self._files, found.fd, _CHUNK, offsets[sequence]), 0, offsets[sequence], segment)
-        event = BY_CODE.get(frame.event)
-        return None if event is None else (frame, decode(event, found.opener.open(frame.data)))
+        return frame, found.opener.open(frame.data)
+
+    def header(self, segment: bytes) -> SegmentHeader | None:
+        """What a segment says of itself in the clear; None if it is not there."""
+        found = self._segments.get(segment)
+        if found is None:
+            index = self._indexes.get(segment) or self._index(segment)
+            if index is None:
+                return None
+            found = self._keep(segment, index[0])
+        return found.header
 
     def close(self) -> None:
         """Let go of all files; reading again opens them again."""
@@ -484,7 +497,7 @@ class Feed:
         try:
             if reader.header.id != segment or header_hash not in (None, sha256(reader.head).digest()):
                 raise RecordError(f"{path.name} was altered: it does not begin as the journal says")  # noqa: TRY301 - closed below
-            kept = _Segment(reader.fd, frame_reader(reader.header, self._open_key), path)
+            kept = _Segment(reader.fd, frame_reader(reader.header, self._open_key), reader.header)
         except BaseException:
             self._files.close(reader.fd)
             raise

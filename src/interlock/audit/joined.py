@@ -6,17 +6,17 @@ that, and after a start in the middle of the record, it is read again by its id.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-from interlock.audit.entries import Act, Entry, HandshakeRefused, Intent, Outcome, Refusals, Refused
-from interlock.audit.feed import Fed
+from interlock.audit.entries import Act, HandshakeRefused, Intent, Outcome, Refusals, Refused, decode
+from interlock.audit.feed import Fed, Feed
+from interlock.audit.naming import MakeNames, Naming
 from interlock.audit.query import Row, _acts, _call, _handshake, _refusals, _refused
-from interlock.audit.reader import Frame
 from interlock.audit.segment import RecordId
+from interlock.audit.subjects_reading import Tell
+from interlock.model import Event
 
 WAITING = 20_000  # calls under way that are remembered
-LookUp = Callable[[RecordId], tuple[Frame, Entry] | None]
 
 
 class Joined(NamedTuple):
@@ -30,15 +30,18 @@ class Joined(NamedTuple):
 
 
 class Joiner:
-    """Makes rows of what a feed gives, in its order. `look_up` finds an intent that is not remembered."""
+    """Makes rows of what a feed gives, in its order; what is not remembered is looked up there."""
 
-    def __init__(self, look_up: LookUp) -> None:
-        self._look_up = look_up
+    def __init__(self, feed: Feed, names: MakeNames | None = None, tell: Tell = lambda _: None) -> None:
+        """`names`: who is named; None: nobody is. `tell` is told of whom nobody can name any more."""
+        self._feed = feed
+        self._naming = Naming(feed, names, tell)
         self._open: dict[RecordId, tuple[Intent, int]] = {}
 
     def add(self, fed: Fed) -> Joined | None:
         """The row that this frame completes, if it completes one."""
-        entry, time_ns = _named(fed.entry), fed.frame.time_ns
+        entry, time_ns = fed.entry, fed.frame.time_ns
+        segment = fed.record[0]
         match entry:
             case Intent():
                 if len(self._open) >= WAITING:
@@ -48,15 +51,16 @@ class Joiner:
             case Outcome():
                 return self._ended(fed, entry)
             case Refused():
-                row = _refused(fed.record, time_ns, entry)
+                row = _refused(fed.record, time_ns, self._naming.named(segment, entry))
             case Refusals():
-                row = _refusals(fed.record, time_ns, entry)
+                row = _refusals(fed.record, time_ns, self._naming.named(segment, entry))
             case HandshakeRefused():
-                row = _handshake(fed.record, time_ns, entry)
+                row = _handshake(fed.record, time_ns, self._naming.named(segment, entry))
             case Act():
-                ((row, _),) = _acts(iter([(fed.record[0], fed.frame, entry)]))
+                ((row, _),) = _acts(iter([(segment, fed.frame, self._naming.named(segment, entry))]))
                 return Joined(row, "acts", time_ns, time_ns, (fed.record,))
             case _:
+                self._naming.seen(fed)
                 return None
         return Joined(row, "calls", time_ns, time_ns, (fed.record,))
 
@@ -67,17 +71,12 @@ class Joiner:
         found = self._open.pop(began, None) or self._read_again(began)
         if found is None:  # pruned: what is left of the call
             found = Intent("", (), "", "", "", "", "", ""), fed.frame.time_ns
-        row = _call(began, found[1], found[0], outcome)
+        row = _call(began, found[1], self._naming.named(began[0], found[0]), outcome)
         return Joined(row, "calls", found[1], fed.frame.time_ns, (began, fed.record))
 
     def _read_again(self, record: RecordId) -> tuple[Intent, int] | None:
-        found = self._look_up(record)
-        if found is None:
+        found = self._feed.look_up(record)
+        if found is None or found[0].event != Event.CALL_INTENT.code:
             return None
-        entry = _named(found[1])
+        entry = decode(Event.CALL_INTENT, found[1])
         return (entry, found[0].time_ns) if isinstance(entry, Intent) else None
-
-
-def _named(entry: Entry | None) -> Entry | None:
-    """The entry with names in place of references."""
-    return entry

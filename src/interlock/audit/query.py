@@ -54,13 +54,15 @@ def query(
     on_problem: Callable[[RecordError], None] | None = None,
     names: Names | None = None,
     subject: str | None = None,
+    matches: Callable[[Row], bool] | None = None,
 ) -> Iterator[Row]:
     """One row per call (`kind="calls"`) or act (`kind="acts"`), in the order in which they ended.
 
     `since` and `until` are wall nanoseconds of the intent; `principal` may hold `*`; `decision` is `allow`
     or `deny`. With `limit`, the newest so many rows, in the order in which they began: a call under way for
     long does not stand in for a newer one. A call still under way, or whose outcome is not known, comes with
-    `outcome` saying so and without a status. `subject`: only what names this one, by its id. Without `names`
+    `outcome` saying so and without a status. `subject`: only what names this one, by its id. `matches`: a
+    further test of the row (`filters.py`). Without `names`
     nobody is named: `hidden:SEQUENCE` stands in their place.
     """
 
@@ -72,6 +74,7 @@ def query(
             and (decision is None or row.get("decision") == decision)
             and (reason is None or row.get("reason") == reason)
             and (route is None or row.get("route") == route)
+            and (matches is None or matches(row))
         )
 
     rows = _acts if kind == "acts" else _calls

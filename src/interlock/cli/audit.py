@@ -105,21 +105,50 @@ def query(
         str | None, typer.Option(metavar="TIME", help="Not before: 15m, 24h, 2026-01-31 or 2026-01-31T12:00:00Z.")
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Not after; the same forms.")] = None,
-    principal: Annotated[str | None, typer.Option(metavar="PRINCIPAL", help="Of this principal only.")] = None,
+    principal: Annotated[
+        str | None, typer.Option(metavar="PRINCIPAL", help="Of this principal only; * stands for anything.")
+    ] = None,
     decision: Annotated[str | None, typer.Option(metavar="allow|deny", help="With this decision only.")] = None,
+    reason: Annotated[list[str] | None, typer.Option(metavar="CODE", help="With this reason; repeat for more.")] = None,
+    route: Annotated[list[str] | None, typer.Option(metavar="ROUTE", help="Of this route, as the file has it.")] = None,
+    service: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Of this service.")] = None,
+    source: Annotated[list[str] | None, typer.Option(metavar="CIDR", help="From this address or network.")] = None,
+    method: Annotated[list[str] | None, typer.Option(metavar="METHOD", help="With this HTTP method.")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(metavar="STATUS", help="With this status: 404, 4xx, 500-504.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="The newest N only.")] = None,
     acts: Annotated[bool, typer.Option("--acts", help="Administrative acts instead of calls.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Show what comes, as it is sealed, until Ctrl-C.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON line for each.")] = False,
 ) -> None:
     """Read the record: who called what, when, from where, with what result. Reading is itself recorded.
 
-    Example:  interlock audit query --since 1h --decision deny --json
+    All that is asked must hold; of an option given several times, one. * stands for any characters.
+
+    Example:  interlock audit query --since 1h --decision deny --status 4xx --source 203.0.113.0/24 --json
+
+    Example:  interlock audit query --follow --principal "service:partners/*"
     """
+    from interlock.cli.follow import filters_of
+    from interlock.cli.follow import follow as follow_record
     from interlock.errors import UsageError
 
     if decision not in (None, "allow", "deny"):
         raise UsageError("--decision is allow or deny")
-    arguments: dict[str, Any] = {"kind": "acts" if acts else "calls"}
+    filters = filters_of(reason=reason, route=route, service=service, source=source, method=method, status=status)
+    show = _print_line if as_json else _show
+    kind = "acts" if acts else "calls"
+    if follow:
+        if since or until or limit:
+            raise UsageError("--follow shows what comes: --since, --until and --limit do not go with it")
+        filters |= filters_of(principal=[principal] if principal else None, decision=decision)
+        return follow_record(Settings.of(context), kind, filters, show)
+    arguments: dict[str, Any] = {"kind": kind}
+    if filters:
+        arguments["filters"] = filters
     now = time.time_ns()
     if since is not None:
         arguments["since_ns"] = moment(since, now, "--since")
@@ -128,11 +157,12 @@ def query(
     for name, value in (("principal", principal), ("decision", decision), ("limit", limit)):
         if value is not None:
             arguments[name] = value
-    done = perform(Settings.of(context), "audit.query", arguments, _print_line if as_json else _show)
+    done = perform(Settings.of(context), "audit.query", arguments, show)
     for problem in done["problems"]:
         tell(f"! {problem}")
     if done["problems"]:
         raise typer.Exit(1)
+    return None
 
 
 @app.command()

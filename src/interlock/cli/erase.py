@@ -73,9 +73,7 @@ def export(
 
     Example:  interlock audit export --subject patient:4711 > patient.jsonl
     """
-    done = perform(
-        Settings.of(context), "audit.export", {"subject": subject}, lambda row: print_json(row, indent=None)
-    )
+    done = perform(Settings.of(context), "audit.export", {"subject": subject}, lambda row: print_json(row, indent=None))
     tell(f"{done['count']} records")
     for problem in done["problems"]:
         tell(f"! {problem}")

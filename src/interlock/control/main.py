@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,7 +30,7 @@ from interlock.control.reload import apply, changes_between, read_applied, wait_
 from interlock.control.service import Administration, Row
 from interlock.control.socket import ControlSocket
 from interlock.control.wire import os_actor
-from interlock.errors import InterlockError
+from interlock.errors import InterlockError, NodeError
 from interlock.keys import Handover
 from interlock.keys.inventory import KEK
 from interlock.model import Event, Principal
@@ -44,6 +45,7 @@ HOUSEKEEPING = 60.0
 SUBJECTS = 30.0
 OVERLAY = 1024 * 1024  # bytes of changes after which a new snapshot takes them in
 READERS = 2  # questions to the record at a time
+FOLLOWERS = 8  # who watch the record at a time
 READING = frozenset({"audit.query", "audit.export", "key.list"})  # what may take long and changes nothing
 T = TypeVar("T")
 
@@ -70,6 +72,8 @@ class Control:
         self._watch = IssuerWatch(self._known, self._keys_changed, self._clock, log)
         self._changes = ThreadPoolExecutor(1, "changes")
         self._questions = ThreadPoolExecutor(READERS, "questions")
+        self._followers = ThreadPoolExecutor(FOLLOWERS, "followers")
+        self._following = 0
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -91,6 +95,7 @@ class Control:
         try:
             await self._stop.wait()
         finally:
+            self._desk.stopping.set()
             await sockets.close()
             inbox.close()
             await self._watch.close()
@@ -99,6 +104,7 @@ class Control:
             for task in list(self._tasks):
                 task.cancel()
             self._questions.shutdown(wait=False, cancel_futures=True)
+            self._followers.shutdown(wait=False, cancel_futures=True)
             await loop.run_in_executor(self._changes, self._desk.close)
             self._changes.shutdown()
 
@@ -113,10 +119,23 @@ class Control:
             return await self._change(self._plan)
         if op == "status":
             return {**await self._change(lambda: self._desk.perform(op, arguments, actor, row)), **self._extra()}
+        if op == "audit.follow":
+            return await self._follow(arguments, actor, row)
         if op in READING:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._questions, lambda: self._desk.perform(op, arguments, actor, row))
         return await self._change(lambda: self._desk.perform(op, arguments, actor, row))
+
+    async def _follow(self, arguments: dict[str, Any], actor: Principal, row: Row) -> dict[str, Any]:
+        """Each in a thread of its own, for as long as it lasts."""
+        if self._following >= FOLLOWERS:
+            raise NodeError(f"{FOLLOWERS} follow the record already")
+        self._following += 1
+        try:
+            work = partial(self._desk.perform, "audit.follow", arguments, actor, row)
+            return await asyncio.get_running_loop().run_in_executor(self._followers, work)
+        finally:
+            self._following -= 1
 
     async def _change(self, work: Callable[[], T]) -> T:
         """Run in the one thread that changes things."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from interlock.audit import OpenKey, parse_id, query
+from interlock.audit.filters import Filters
 from interlock.audit.subjects import Subject
 from interlock.audit.subjects_register import names
 from interlock.errors import RecordError, UsageError
@@ -27,6 +28,7 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
     principal: str | None = None
     decision: Literal["allow", "deny"] | None = None
     limit: int | None = None
+    filters: Filters = Filters()
 
 
 class Export(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,8 +49,9 @@ def ask(
     row: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     """Give each answer to `row`. The result says how many, and what of the record could not be read."""
+    matches = question.filters.compile()
     asked = msgspec.to_builtins(question)
-    acts.act(Event.RECORD_READ, {name: value for name, value in asked.items() if value is not None})
+    acts.act(Event.RECORD_READ, {name: value for name, value in asked.items() if value not in (None, {})})
     problems: list[str] = []
     count = 0
     for found in query(
@@ -60,6 +63,7 @@ def ask(
         principal=question.principal,
         decision=question.decision,
         limit=question.limit,
+        matches=matches,
         on_problem=lambda error: problems.append(str(error)),
         names=names(Persons(state), keyring),
     ):

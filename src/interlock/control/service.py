@@ -19,6 +19,7 @@ import msgspec
 from interlock.audit.subjects_register import names
 from interlock.clock import Clock, SystemClock
 from interlock.control.acts import open_acts
+from interlock.control.following import Follow, follow
 from interlock.control.keyring import Custodian, Destroyed, KeyringDesk, Turn
 from interlock.control.keys import Create, KeyDesk, Named, Rotate
 from interlock.control.lastused import LastUsed, last_used
@@ -62,6 +63,7 @@ class Administration:
         self.keys_turned: Callable[[], None] = lambda: None  # of a running node: what workers use was rotated
         self._acts: ActRecorder | None = None
         self._lock = threading.Lock()
+        self.stopping = threading.Event()  # ends what would go on for ever
 
     @classmethod
     def open(cls, file: Path, config: Config, *, writer: str, running: bool) -> Administration:
@@ -157,6 +159,10 @@ class Administration:
             case "audit.query":
                 question = _read(arguments, Question)
                 return ask(question, self.paths.record, self.keyring, self.state, self.acts(actor), row)
+            case "audit.follow":
+                follows = _read(arguments, Follow)
+                acts = self.acts(actor)
+                return follow(follows, self.paths.record, self.keyring, self.state, acts, row, self.stopping.is_set)
             case "audit.export":
                 wanted = _read(arguments, Export)
                 return export(wanted, self.paths.record, self.keyring, self.state, self.acts(actor), row)

@@ -75,9 +75,9 @@ class ControlSocket:
         rows = bytearray()
 
         def row(entry: dict[str, Any]) -> None:
-            """From one other thread. Waits while the reader at the other end is slow."""
+            """From one other thread. Waits while the reader at the other end is slow. An empty one sends the others."""
             rows.extend(encode(Reply(row=entry)) + b"\n")
-            if len(rows) > ROWS:
+            if len(rows) > ROWS or not entry:
                 data = bytes(rows)
                 rows.clear()
                 asyncio.run_coroutine_threadsafe(_send(writer, data), loop).result()

@@ -14,7 +14,7 @@ from tests.unit.audit.storage import INTENT, REFUSED, World, call, die, intent, 
 
 def rows(world: World, cursor: Cursor = BEGINNING) -> list[Joined]:
     feed = Feed(world.record, open_plain, cursor)
-    joiner = Joiner(feed.look_up)
+    joiner = Joiner(feed)
     return [row for fed in feed.read() if (row := joiner.add(fed)) is not None]
 
 
