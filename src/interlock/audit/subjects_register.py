@@ -344,6 +344,8 @@ class _Taker:
 
     def _keep(self, header: SegmentHeader, subjects: list[_Found], place: TakenIn) -> None:
         key = self._store.current
+        if subjects and (gone := self._persons.erased(header.id)):  # nor is anybody made of them again
+            subjects = [found for found in subjects if found.sequence not in gone]
         known, new = self._known({found.subject.id for found in subjects}), list[Person]()
         for subject_id in dict.fromkeys(found.subject.id for found in subjects):
             if subject_id not in known:

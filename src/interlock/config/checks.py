@@ -19,8 +19,10 @@ from interlock.config.nearest import did_you_mean
 from interlock.config.routes import Route
 from interlock.config.secrets import SecretRef
 from interlock.config.tree import Where
+from interlock.model.principal import KINDS
 
 NAMED = ("trust", "zones", "services", "roles")  # sections whose keys are names
+PRINCIPAL_KINDS = KINDS | {"source", "erased", "lost", "hidden"}
 MAX_CONFLICTS = 100  # reported; the rest is counted
 
 
@@ -182,6 +184,11 @@ def _routes(view: View) -> Iterator[Finding]:
             if param not in params:
                 hint = did_you_mean(param, params) or "the path has no parameters"
                 yield Finding((*where, "subject", kind), f"`{param}` is not a parameter of the path", hint)
+            elif kind in PRINCIPAL_KINDS:
+                message = f"`{kind}` is what callers and their addresses are called on the record"
+                yield Finding((*where, "subject", kind), message, "choose another name")
+            elif list(route.subject.values()).index(param) != list(route.subject).index(kind):
+                yield Finding((*where, "subject", kind), f"`{param}` identifies somebody else already")
         if not view.whole:
             continue
         if "jwt" in methods and not config.identity.issuers:
@@ -208,6 +215,15 @@ def _doubts(config: Config, where: Where, route: Route, granted: frozenset[str],
         yield Finding(
             (*where, "limit"), "all callers of a public route are one principal", "count `per address`", warning=True
         )
+    for kind, param in route.subject.items():
+        for index, pattern in enumerate(route.match):
+            if pattern.params and param not in pattern.params and any(param in one.params for one in route.match):
+                yield Finding(
+                    (*where, "match", index),
+                    f"`{pattern.text}` has no `{param}`: nobody in its path can be erased as `{kind}`",
+                    f"call the parameter `{param}` here too, if it is one",
+                    warning=True,
+                )
     service = config.services.get(route.service)
     if service is None:
         return

@@ -133,7 +133,7 @@ class Route(Section):
     """`none`, or rates as in `50/s burst 100 per principal`; all of them hold."""
     cors: Cors | None = None
     subject: dict[Name, str] = Field(default_factory=dict)
-    """Whom a path parameter identifies, as in `{patient: patient_id}`. Checked; not used yet."""
+    """Whom a path parameter identifies, as in `{patient: patient_id}`: sealed apart on the record, erasable."""
     timeout: Annotated[Duration, duration("10ms", "1d")] | None = None
     """How long an answer may take; left out: as the service says."""
     body: Annotated[Size, size("0", "64GiB")] | None = None

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from interlock.audit import ActRecorder
 
 
+LATEST = 2**63  # wall ns
+
+
 class Erase(msgspec.Struct, forbid_unknown_fields=True):
     subject: str
     reason: str
@@ -99,8 +102,8 @@ class SubjectDesk:
             raise UsageError("a hold is of a subject, or of a time with its beginning and its end")
         if wanted.subject:
             _named(wanted.subject)
-        elif not wanted.since_ns < wanted.until_ns:
-            raise UsageError("the time of a hold ends after it begins")
+        elif not 0 <= wanted.since_ns < wanted.until_ns < LATEST:
+            raise UsageError("the time of a hold begins after 1970, ends after that, and before 2262")
         hold_id = secrets.token_hex(6)
         details: dict[str, Any] = {"hold": hold_id, "reason": reason}
         if wanted.subject:

@@ -31,6 +31,8 @@ def folder(tmp_path: Path) -> Path:
         ("san-uri}", "san-uri, roles: {x: tellr}}", "trust.partners.roles.x", "did you mean `teller`?"),
         ("allow: {permission", "allow: {role: tellr, permission", "routes[0].allow.role", "did you mean `teller`?"),
         ("account: account_id}", "account: acount_id}", "routes[0].subject.account", "did you mean `account_id`?"),
+        ("account: account_id}", "user: account_id}", "routes[0].subject.user", "choose another name"),
+        ("account: account_id}", "a: account_id, b: account_id}", "routes[0].subject.b", "somebody else already"),
         ("allow: public", "allow: public, authenticate: [jwt]", "routes[1].allow", "is public, yet"),
         ("    authenticate: [jwt+mtls, api_key]\n", "", "routes[0].authenticate", "is missing"),
         ("[jwt+mtls, api_key]", "none", "routes[0].authenticate", "is missing"),
@@ -146,6 +148,13 @@ def test_what_is_allowed_and_probably_not_meant(old: str, new: str, where: str, 
     assert text != SMALL
     warnings = {problem.where: problem.message for problem in read(text, folder).warnings}
     assert message in warnings[where]
+
+
+def test_a_pattern_that_may_hide_somebody_from_erasure(folder: Path) -> None:
+    text = LARGE.replace("POST /accounts]", "POST /accounts/{id}]")
+    warnings = {problem.where: problem.message for problem in read(text, folder).warnings}
+    assert "has no `account_id`" in warnings["routes[0].match[1]"]
+    assert "routes[0].match[1]" not in {problem.where for problem in read(LARGE, folder).warnings}
 
 
 def test_an_alternative_that_the_zone_never_lets_pass(folder: Path) -> None:

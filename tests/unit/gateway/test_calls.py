@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from interlock.audit import format_id, query, read_frames
 from interlock.audit.segment import RecordId
@@ -18,7 +19,10 @@ from interlock.gateway import calls as module
 from interlock.gateway.calls import CallRecorder
 from interlock.gateway.floods import Flood
 from interlock.gateway.pipeline import Pipeline
-from interlock.model import ANONYMOUS, Reason, Refusal
+from interlock.gateway.route import Route
+from interlock.keys import Recipient
+from interlock.model import ANONYMOUS, Event, Identity, Principal, Reason, Refusal
+from interlock.snapshot import PatternSpec, RouteSpec, ServiceSpec
 from tests.unit.audit.storage import World, open_plain
 
 
@@ -344,3 +348,51 @@ def test_references_are_those_of_the_record(scene: Scene) -> None:
     assert caller.intent is not None
     (row,) = query(scene.world.record, open_plain)
     assert row["id"] == format_id(caller.intent)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "path", "found"),
+    [
+        (["p", "{id}"], "/p/7", {1: "patient"}),
+        (["p", "{id}", "x", "{other}"], "/p/7/x/7", {1: "patient", 3: "patient"}),
+        (["{id}", "p"], "/p/p", {0: "patient", 1: "patient"}),
+        (["p", "{other}"], "/p/7", {}),
+    ],
+)
+def test_which_segments_of_a_path_identify_somebody(patterns: list[str], path: str, found: dict[int, str]) -> None:
+    """Also where a value is repeated: a copy of it would outlive the erasure."""
+    spec = RouteSpec("r", [PatternSpec(None, "", patterns)], "up", subject={"patient": "id"})
+    nothing: Any = None
+    route = Route(
+        spec, ServiceSpec("up", []), pool=nothing, authenticate=None, vouched=None, allow=nothing,
+        conditional=False, limit=None, preflight_limit=None,
+    )  # fmt: skip
+    segments = tuple(path[1:].split("/"))
+    params = {text[1:-1]: segments[at] for at, text in enumerate(patterns) if text.startswith("{")}
+    assert route.identifying(segments, params) == found
+
+
+def test_who_a_call_is_about_is_sealed_apart(world: World) -> None:
+    private = X25519PrivateKey.generate()
+    intake = Recipient(private.public_key().public_bytes_raw())
+    loop = Loop()
+    calls = CallRecorder(world.writer(intake=lambda: intake), loop)  # type: ignore[arg-type]
+    alice = Identity(principal=Principal.parse("user:iss/alice"), text="user:iss/alice", methods=(), credential="k1")
+    for number in range(2):
+        caller = Caller(number)
+        caller.identity = alice
+        caller.target = SimpleNamespace(path="/p/4711/x", segments=("p", "4711", "x"))
+        caller.params = {"id": "4711"}  # type: ignore[attr-defined]
+        caller.route.subjects, caller.route.identifying = [1], lambda segments, params: {1: "patient"}
+        calls.intent(caller)  # type: ignore[arg-type]
+        calls.refused(caller, Refusal(Reason.RATE_LIMITED), lambda written: None, 1)  # type: ignore[arg-type]
+    calls.refused_connection("192.0.2.77", Refusal(Reason.TLS_TIMEOUT), "")
+    for source in ("*", "192.0.2.88", "2001:db8::/64", "user:iss/bob"):
+        calls.refusals(source, Flood(1), 2, lambda: None)
+    loop.turn()
+    frames = [frame for path in world.segments() for frame in read_frames(path)]
+    assert [frame.event for frame in frames].count(Event.RECORD_SUBJECT.code) == 3 + 4
+    rows = list(query(world.record, open_plain))
+    assert {row["resource"] for row in rows if row["resource"]} == {"/p/hidden:1/x"}
+    assert "*" in {row["source"] for row in rows}
+    assert not [row for row in rows if "192.0.2" in str(row) or "alice" in str(row) or "bob" in str(row)]
