@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from interlock import __version__
-from interlock.cli import audit, inspect_file, key, keyring, operate
+from interlock.cli import audit, inspect_file, key, keyring, operate, role
 from interlock.cli.desk import Settings
 from interlock.cli.tour.command import tour
 from interlock.cli.witness import witness
@@ -56,6 +56,7 @@ app.command()(inspect_file.plan)
 app.command()(inspect_file.schema)
 app.add_typer(key.app, name="key")
 app.add_typer(keyring.app, name="keyring")
+app.add_typer(role.app, name="role")
 app.add_typer(audit.app, name="audit")
 app.command()(witness)
 app.command()(tour)

@@ -31,6 +31,8 @@ COMMANDS = [
     ["key", "list"],
     ["key", "rotate"],
     ["key", "revoke"],
+    ["role", "list"],
+    ["role", "advise"],
     ["audit", "verify"],
     ["audit", "query"],
     ["audit", "acknowledge"],
