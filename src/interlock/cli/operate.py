@@ -16,7 +16,7 @@ PAUSE = 0.05  # seconds between two looks while waiting
 
 
 def up(context: typer.Context) -> None:
-    """Run the node in the foreground: supervisor, recorder, workers, control. Ctrl-C or SIGTERM drains it.
+    """Run the node in the foreground: supervisor, recorder, workers, control, analyst. Ctrl-C or SIGTERM drains it.
 
     Example:  interlock -c shop/interlock.yaml up
     """
