@@ -67,6 +67,9 @@ class NoPage:
         """It is on the record all the same."""
 
 
-def seal_now(record: Path, recipient: Recipient, signer: Signer, attest: AttestPage) -> bool:
-    """Seal what a command without a running node wrote; the caller holds the data directory's lock."""
+def seal_now(record: Path, recipient: Recipient, signer: Signer | None, attest: AttestPage) -> bool:
+    """Seal what a command without a running node wrote; the caller holds the data directory's lock.
+
+    Without a signer no checkpoint is made: the node's own recorder makes it at its next start.
+    """
     return Recorder(record, recipient, signer, NoPage(), attest).stop()

@@ -28,6 +28,7 @@ from interlock.errors import LogError, RecordError
 from interlock.tlog import EMPTY_ROOT, HASH_SIZE, TILE_WIDTH, Checkpoint, Tile, TiledTree, TileReader, Tree, grown_tiles
 
 CHECKPOINT = "checkpoint"
+PUBLISHED = "published"  # one with witnesses' cosignatures; put there by control
 _EVERY = SECOND  # while there is something new
 _IDLE = 60 * SECOND  # a checkpoint is signed anew, with the time, when there is nothing
 LARGEST_CHECKPOINT = 1 << 20  # bytes of a checkpoint
@@ -78,10 +79,13 @@ class Edge:
 
 
 class RecordTree:
-    """The tree of one record; for the recorder's thread. Errors of the disk are `OSError`; the next try goes on."""
+    """The tree of one record; for the recorder's thread. Errors of the disk are `OSError`; the next try goes on.
+
+    Without a signer nothing is done: what is sealed then is taken up by the next recorder that has one.
+    """
 
     def __init__(
-        self, record: Path, journal: JournalWriter, signer: Signer, *, files: Files, clock: Clock, watch: Watch
+        self, record: Path, journal: JournalWriter, signer: Signer | None, *, files: Files, clock: Clock, watch: Watch
     ) -> None:
         self.signed = 0  # checkpoints
         self._record = record
@@ -109,8 +113,10 @@ class RecordTree:
     def start(self) -> list[str]:
         """Take up the tree where the journal says it is; gives what is wrong with what was found."""
         problems: list[str] = []
+        if self._signer is None:
+            return problems
         state = self._journal.state
-        found = self._read(problems)
+        found = self._read(problems, self._signer)
         size, root = state.signed_size, state.signed_root or EMPTY_ROOT
         try:
             tiled = TiledTree(self._tiles, size)
@@ -138,11 +144,14 @@ class RecordTree:
 
     def add(self, seals: Iterable[Sealed]) -> None:
         """Leaves whose seals are on disk, in their order there."""
-        for seal in seals:
-            self._take(seal.leaves)
+        if self._signer is not None:
+            for seal in seals:
+                self._take(seal.leaves)
 
     def tend(self, *, at_once: bool = False) -> bool:
         """Make the next checkpoint if it is due; says whether it did."""
+        if self._signer is None:
+            return False
         now = self._clock.monotonic()
         ready = self._new or self._unwritten or self._published != self._tree.size
         if not at_once and now < (self._due if ready else self._idle_due):
@@ -150,10 +159,10 @@ class RecordTree:
         if at_once and not ready and self._published >= 0:
             return False
         if self._published < 0 and not self._tree.size:
-            self._publish()  # of nothing: so whoever finds a larger one promised knows that there was one
+            self._publish(self._signer)  # of nothing: so whoever finds a larger one promised knows that there was one
         self._write_tiles()
         if self._published != self._tree.size or not ready:
-            self._publish()
+            self._publish(self._signer)
         self._due = now + _EVERY
         self._idle_due = now + _IDLE
         return True
@@ -169,7 +178,7 @@ class RecordTree:
             self._tiles.write(self._unwritten)
             self._unwritten = []
 
-    def _publish(self) -> None:
+    def _publish(self, signer: Signer) -> None:
         size, root = self._tree.size, self._tree.root()
         state, now = self._journal.state, self._clock.wall()
         if (state.signed_size, state.signed_root or EMPTY_ROOT) != (size, root):
@@ -177,7 +186,7 @@ class RecordTree:
             self._journal.commit()
         self._tiles.make_ready()
         try:
-            write_aside(self._files, self._path, self._signer.sign(size, root, now))
+            write_aside(self._files, self._path, signer.sign(size, root, now))
         finally:
             self._watch.note(self._path)
         self.signed += 1
@@ -187,11 +196,11 @@ class RecordTree:
             self._old = edge
             self._published = size
 
-    def _read(self, problems: list[str]) -> Checkpoint | None:
+    def _read(self, problems: list[str], signer: Signer) -> Checkpoint | None:
         try:
             fd = self._files.open(self._path)
             try:
-                return self._signer.open(read_all(self._files, fd, LARGEST_CHECKPOINT, 0))
+                return signer.open(read_all(self._files, fd, LARGEST_CHECKPOINT, 0))
             finally:
                 self._files.close(fd)
         except FileNotFoundError:

@@ -69,6 +69,8 @@ def verify(
         resume=resume,
         progress=_progress(),
     )
+    if not known and (paths.record / "log").exists():
+        report.problem("keys/log.pub", "is missing: without it no signature is checked; say the log's key with --key")
     problems = [str(problem) for problem in report.problems]
     signed = report.checkpoint
     if as_json:

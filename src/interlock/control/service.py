@@ -29,7 +29,7 @@ from interlock.control.publish import Publisher
 from interlock.control.reading import Acknowledge, Export, Question, acknowledge, ask, export, opener
 from interlock.control.status import read_status
 from interlock.control.subjects import AddHold, Erase, Progress, ReleaseHold, SubjectDesk
-from interlock.errors import InterlockError, NodeError, UsageError
+from interlock.errors import InterlockError, KeyMaterialError, NodeError, UsageError
 from interlock.keys import Keyring, open_keyring
 from interlock.model import Event, Principal
 from interlock.snapshot import NodePage
@@ -92,7 +92,11 @@ class Administration:
                 from interlock.audit import AttestPage, log_signer, seal_now
                 from interlock.keys import recipient
 
-                paths, signer = self.paths, log_signer(self.keyring)
+                paths = self.paths
+                try:
+                    signer = log_signer(self.keyring)
+                except KeyMaterialError:  # revoking must not need the key-encryption key
+                    signer = None
                 seal_now(paths.record, recipient(paths.keys), signer, AttestPage.open(paths.attest))
         if "state" in self.__dict__:
             self.state.close()

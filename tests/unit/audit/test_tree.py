@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from interlock.audit import LogVerifier, parse_id
+from interlock.audit import LogVerifier, parse_id, verify
 from interlock.audit.prove import Extra, newest_checkpoint, open_frame, prove, verify_proof
 from interlock.audit.segment import format_id
 from interlock.audit.signing import LogSigner
@@ -273,3 +273,25 @@ def test_what_is_not_sealed_or_not_there_cannot_be_proven(world: World) -> None:
         prove(world.record, fresh, world.signer)
     with pytest.raises(RecordError, match="in no checkpoint yet"):
         prove(world.record, (bytes(16), 3), world.signer)
+
+
+def test_without_the_signing_key_records_are_sealed_and_the_next_recorder_signs_them(world: World) -> None:
+    """Revoking must not need the key-encryption key, so neither must sealing the record of it."""
+    grow(world, 2)
+    before = checkpoint(world)
+    signer, world.signer = world.signer, None  # type: ignore[assignment]
+    grow(world, 2)
+    world.signer = signer
+    assert checkpoint(world) == before
+    report = world.verify()
+    assert report.ok, report.problems
+    grow(world, 1)
+    assert checkpoint(world).size == world.verify().sealed
+
+
+def test_without_a_public_key_the_tree_is_checked_and_said_to_be_unsigned(world: World) -> None:
+    grow(world, 3)
+    assert any("signature was not checked" in notice for notice in verify(world.record).notices)
+    path = next((world.record / "log" / "tile").rglob("*.p")) / str(checkpoint(world).size)
+    path.write_bytes(bytes(len(path.read_bytes())))
+    assert not verify(world.record).ok
