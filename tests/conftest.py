@@ -26,7 +26,9 @@ for known in [path for path in sys.path_importer_cache if Path(path).is_relative
     del sys.path_importer_cache[known]
 
 
-def pytest_configure() -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not any(item.get_closest_marker("integration") or item.get_closest_marker("soak") for item in items):
+        return
     for compiled in SOURCES.rglob("*.so"):
         source = compiled.with_name(compiled.name.partition(".")[0] + ".py")
         if source.exists() and source.stat().st_mtime > compiled.stat().st_mtime:
