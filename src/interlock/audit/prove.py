@@ -20,7 +20,7 @@ from interlock.audit.reader import OpenKey, SegmentReader, frame_reader, segment
 from interlock.audit.segment import FRAME_HEADER, SMALLEST_FRAME, RecordId, format_id
 from interlock.audit.signing import LogVerifier
 from interlock.audit.tiles import Tiles
-from interlock.audit.tree import CHECKPOINT, LARGEST_CHECKPOINT, seals
+from interlock.audit.tree import CHECKPOINT, LARGEST_CHECKPOINT, PUBLISHED, seals
 from interlock.errors import LogError, RecordError
 from interlock.model.events import BY_CODE
 from interlock.tlog import (
@@ -80,14 +80,35 @@ def newest_checkpoint(record: Path, files: Files | None = None) -> bytes:
         files.close(fd)
 
 
+def published_checkpoint(record: Path, files: Files | None = None) -> bytes | None:
+    """The one that witnesses have cosigned, as it lies there; None if there is none."""
+    files = files or Files()
+    try:
+        fd = files.open(record / "log" / PUBLISHED)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RecordError(f"the published checkpoint cannot be read: {error.strerror}") from error
+    try:
+        return read_all(files, fd, LARGEST_CHECKPOINT, 0)
+    finally:
+        files.close(fd)
+
+
 def prove(record: Path, wanted: RecordId, log: LogVerifier, opening: Opening | None = None) -> bytes:
-    """The proof of one record in the newest checkpoint. `RecordError`, `LogError`."""
+    """The proof of one record: in the published checkpoint, if it covers the record, else in the newest one.
+
+    `RecordError`, `LogError`.
+    """
     files = Files()
+    published = published_checkpoint(record, files)  # first: then the newest one covers as much
     checkpoint = newest_checkpoint(record, files)
     size = log.open(checkpoint).size
     index = index_of(record, wanted, files)
     if index is None or index >= size:
         raise RecordError(f"{format_id(wanted)} is in no checkpoint yet: try again in a second")
+    if published is not None and index < log.open(published).size <= size:
+        checkpoint = published
     frame = frame_of(record, wanted)
     extra = Extra(format_id(wanted), frame)
     if opening is not None:

@@ -91,6 +91,8 @@ def _show(found: dict[str, Any]) -> None:
         columns = ("name", "format", "to", "state", "records", "failures", "lag_seconds")
         table(columns, [[export[column] for column in columns] for export in found["exports"]])
     say(_clock(found["time"]))
+    if found.get("publishing"):
+        _show_publishing(found["publishing"])
     for problem in found["problems"]:
         say(f"! {problem}")
 
@@ -99,3 +101,14 @@ def _clock(time: dict[str, Any]) -> str:
     kept = {None: "nobody says whether it is synchronised", True: "synchronised", False: "NOT synchronised"}
     steps = f", {time['steps']} steps, the last of {time['last_step_seconds']} s" if time["steps"] else ""
     return f"clock: {kept[time['synchronised']]}{steps}"
+
+
+def _show_publishing(found: dict[str, Any]) -> None:
+    if found["signed"]:
+        missing = f", without {', '.join(found['missing'])}" if found["missing"] else ""
+        who = f"{len(found['cosigned'])} witnesses ({found['require']} must have){missing}"
+        say(f"published: {found['size']} records, {found['age_seconds']:.0f} s ago, cosigned by {who}")
+    else:
+        say("published: nothing yet")
+    columns = ("name", "url", "size", "confirmed", "failures", "error")
+    table(columns, [[party[column] for column in columns] for party in [*found["witnesses"], *found["places"]]])

@@ -13,6 +13,7 @@ from interlock.cli.output import print_json, printable, say
 
 if TYPE_CHECKING:
     from interlock.audit import LogVerifier
+    from interlock.tlog import WitnessPolicy
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Keys = Annotated[
@@ -107,17 +108,28 @@ def verify_proof(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `audit prove` wrote.")],
     keys: Keys = None,
+    witnesses: Annotated[
+        list[str] | None,
+        typer.Option("--witness", metavar="VKEY", help="A witness whose cosignature counts; may be repeated."),
+    ] = None,
+    require: Annotated[
+        int | None, typer.Option(metavar="K", help="How many of them must have cosigned; left out: all.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify a proof offline: needs the file and the log's public key, and no record. Exit status 1 if it fails.
 
+    Without witnesses it proves nothing against whoever holds the key that signs the log.
+
     Example:  interlock audit verify-proof call.tlog-proof --key "interlock/0123...+89abcdef+AU..."
+
+    Example:  interlock audit verify-proof call.tlog-proof --witness "w1+..." --witness "w2+..." --require 1
     """
     import msgspec
 
     from interlock.audit.prove import verify_proof as verify
 
-    proven = verify(file.read_bytes(), verifier_of(context, keys))
+    proven = verify(file.read_bytes(), verifier_of(context, keys), policy_of(witnesses, require))
     head = proven.checkpoint
     contents: Any = msgspec.to_builtins(proven.entry)
     if contents is not None:
@@ -141,9 +153,26 @@ def verify_proof(
         return
     say(f"record {proven.record} ({proven.event}, {_time(proven.time_ns // 10**9)})")
     say(f"is number {proven.index} of the {head.size} of {head.origin}, signed {_time(proven.signed)}")
+    for name, when in proven.witnesses.items():
+        say(f"cosigned by {printable(name)}, {_time(when)}")
     if contents is not None:
         for name, value in contents.items():
             say(f"  {name}: {printable(str(value))}")
+
+
+def policy_of(witnesses: list[str] | None, require: int | None) -> WitnessPolicy | None:
+    """Who must have cosigned; None: nobody was named."""
+    from interlock.errors import LogError, UsageError
+    from interlock.tlog import WitnessPolicy
+
+    if not witnesses:
+        if require is not None:
+            raise UsageError("--require needs --witness")
+        return None
+    try:
+        return WitnessPolicy(len(witnesses) if require is None else require, [one.strip() for one in witnesses])
+    except LogError as error:
+        raise UsageError(f"--witness, --require: {error}") from None
 
 
 def verifier_of(context: typer.Context, keys: list[str] | None) -> LogVerifier:

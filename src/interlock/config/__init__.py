@@ -14,6 +14,7 @@ from interlock.config.listeners import CertificateFiles, Connections, HostCertif
 from interlock.config.loader import load, parse
 from interlock.config.model import Config
 from interlock.config.patterns import Param, Pattern, parse_pattern
+from interlock.config.record import Publish, Record, WitnessAt, Witnesses
 from interlock.config.routes import Allow, Cors, Route
 from interlock.config.secrets import SecretRef
 from interlock.config.services import Service, ServiceTls, Trust, Zone
@@ -41,7 +42,9 @@ __all__ = [
     "Pattern",
     "Pkcs11",
     "Pkcs11Source",
+    "Publish",
     "Rate",
+    "Record",
     "Route",
     "SecretRef",
     "Service",
@@ -49,6 +52,8 @@ __all__ = [
     "Transit",
     "TransitSource",
     "Trust",
+    "WitnessAt",
+    "Witnesses",
     "Zone",
     "find_conflicts",
     "load",

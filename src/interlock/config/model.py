@@ -28,6 +28,7 @@ from interlock.config.hosts import Address
 from interlock.config.issuers import Identities
 from interlock.config.keys import Keys
 from interlock.config.listeners import Connections, Defaults, Listener, Mode
+from interlock.config.record import Record
 from interlock.config.routes import Route
 from interlock.config.services import Service, Trust, Zone
 from interlock.config.tree import Lines, Where, dotted
@@ -107,6 +108,7 @@ class Config(Section):
     objectives: Objectives = Objectives()
     exports: tuple[Export, ...] = ()
     """Where else the sealed record goes."""
+    record: Record = Record()
     frameworks: tuple[Framework, ...] = ()
     """What compliance is asked for. Accepted and checked; not used yet."""
 

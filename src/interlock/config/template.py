@@ -143,6 +143,15 @@ roles:
 #    headers: {Authorization: "Bearer ${env:SIEM_TOKEN}"}
 #    only: {decision: deny}         # left out: everything
 
+# Who cosigns the record's checkpoints (`interlock witness`), and where they are kept.
+#record:
+#  witnesses:
+#    require: 1
+#    of:
+#      - key: "witness.example.com/w1+8122a5ab+BOpKbGPinFIKvvVQexMuxfmVR3auvr57kkIe6mkURtIs"
+#        url: https://witness.example.com
+#  publish: ["file:/mnt/elsewhere/"]      # or git:CLONE, https://...
+
 # Security goals that are measured, and frameworks that are asked for.
 #objectives: {availability: 99.95%, detection: 60s, response: 5m}
 #frameworks: [gdpr, pci-dss-4.0.1]

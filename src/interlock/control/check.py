@@ -45,6 +45,20 @@ def faults(config: Config) -> Iterator[ConfigProblem]:
     yield from _certificates(config)
     yield from _authorities(config)
     yield from _key_sets(config)
+    yield from _witnesses(config)
+
+
+def _witnesses(config: Config) -> Iterator[ConfigProblem]:
+    witnesses = config.record.witnesses
+    if witnesses is None:
+        return
+    from interlock.tlog import parse_vkey
+
+    for number, witness in enumerate(witnesses.of):
+        try:
+            parse_vkey(witness.key)
+        except InterlockError as problem:
+            yield config.problem(("record", "witnesses", "of", number, "key"), str(problem))
 
 
 def _conditions(config: Config) -> Iterator[ConfigProblem]:
@@ -91,6 +105,13 @@ def _authorities(config: Config) -> Iterator[ConfigProblem]:
     for name, service in config.services.items():
         if service.tls is not None and service.tls.ca is not None:
             places.append((("services", name, "tls", "ca"), service.tls.ca))
+    record = config.record
+    for number, witness in enumerate(record.witnesses.of if record.witnesses is not None else ()):
+        if witness.ca is not None:
+            places.append((("record", "witnesses", "of", number, "ca"), witness.ca))
+    for number, publish in enumerate(record.publish):
+        if publish.ca is not None:
+            places.append((("record", "publish", number, "ca"), publish.ca))
     for place, file in places:
         try:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -113,12 +134,22 @@ def _key_sets(config: Config) -> Iterator[ConfigProblem]:
 
 def _doubts(config: Config) -> Iterator[ConfigProblem]:
     """What is allowed and probably not meant."""
+    yield from _publish_doubts(config)
     for number, issuer in enumerate(config.identity.issuers):
         if isinstance(issuer.jwks, Path) and not _usable_keys(issuer.jwks):
             yield config.problem(
                 ("identity", "issuers", number, "jwks"),
                 f"{issuer.jwks} holds no key that verifies signatures: no token of this issuer will be accepted",
             )
+
+
+def _publish_doubts(config: Config) -> Iterator[ConfigProblem]:
+    for number, publish in enumerate(config.record.publish):
+        place = ("record", "publish", number)
+        if publish.to.scheme in ("file", "git") and not publish.folder.is_dir():
+            yield config.problem(place, f"the folder {publish.folder} does not exist")
+        if publish.token is not None and publish.token.path is not None and not publish.token.path.is_file():
+            yield config.problem((*place, "token"), f"{publish.token.path} does not exist")
 
 
 def _usable_keys(file: Path) -> int:

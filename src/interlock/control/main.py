@@ -26,6 +26,7 @@ from interlock.control.jwks import IssuerWatch
 from interlock.control.keyring import hand_over, jwks
 from interlock.control.log import Log
 from interlock.control.paths import Paths
+from interlock.control.publishing.job import PublishingJob
 from interlock.control.reload import apply, changes_between, read_applied, wait_for_workers
 from interlock.control.service import Administration, Row
 from interlock.control.socket import ControlSocket
@@ -70,6 +71,7 @@ class Control:
         self._builder = SnapshotBuilder(paths, self._desk.state, self._page, self._clock, gently=True)
         self._known = KnownKeys(paths.jwks)
         self._watch = IssuerWatch(self._known, self._keys_changed, self._clock, log)
+        self._publishing = PublishingJob(paths, log, self._clock)
         self._changes = ThreadPoolExecutor(1, "changes")
         self._questions = ThreadPoolExecutor(READERS, "questions")
         self._followers = ThreadPoolExecutor(FOLLOWERS, "followers")
@@ -89,6 +91,7 @@ class Control:
         inbox.start()
         self._page.set_state(CONTROL_SLOT, READY)
         self._watch.configure(self._config)
+        await self._change(lambda: self._publishing.configure(self._config.record))
         self._begin(self._serve_admin())
         self._begin(self._keep_house())
         self._begin(self._keep_subjects())
@@ -103,6 +106,7 @@ class Control:
                 await self._admin.close()
             for task in list(self._tasks):
                 task.cancel()
+            await loop.run_in_executor(self._changes, self._publishing.close)
             self._questions.shutdown(wait=False, cancel_futures=True)
             self._followers.shutdown(wait=False, cancel_futures=True)
             await loop.run_in_executor(self._changes, self._desk.close)
@@ -147,6 +151,7 @@ class Control:
     async def _reload(self, actor: Principal) -> dict[str, Any]:
         done = await self._change(lambda: self._apply(actor))
         self._watch.configure(self._config)
+        await self._change(lambda: self._publishing.configure(self._config.record))
         return done
 
     def _apply(self, actor: Principal) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from interlock.audit.export.status import read_statuses
 from interlock.clock import SECOND, Clock, SystemClock
 from interlock.control.paths import Paths
+from interlock.control.publishing.status import read_publishing
 from interlock.control.status import free_bytes
 from interlock.snapshot import Family, MetricsPage, NodePage, Process, exposition, process_families
 from interlock.snapshot.exposition import Labels, Value
@@ -25,7 +26,7 @@ def read_metrics(paths: Paths, issuers: Sequence[Mapping[str, Any]], clock: Cloc
             processes = list(node.processes())
             rows = [(process, page.read_row(process.slot)) for process in processes]
             more = [*process_families(processes), *_node(node.words, processes, now)]
-            more += [*_disk(paths), *_exports(paths), *_issuers(issuers)]
+            more += [*_disk(paths), *_exports(paths), *_publishing(paths, now), *_issuers(issuers)]
             return exposition(rows, more)
         finally:
             page.close()
@@ -61,6 +62,34 @@ def _exports(paths: Paths) -> Iterator[Family]:
         yield Family(name, kind, said, [({"export": one.name}, getattr(one, key)) for one in statuses])
     failing: list[tuple[Labels, Value]] = [({"export": one.name}, int(bool(one.error))) for one in statuses]
     yield Family("export_failing", "gauge", "Whether the last attempt of an export failed.", failing)
+
+
+def _publishing(paths: Paths, now: int) -> Iterator[Family]:
+    """As control last said; no values where nothing is to be published."""
+    status = read_publishing(paths.run)
+    values: list[Value | None] = [None] * 4
+    if status is not None:
+        age = round(status.age_ns(now) / SECOND, 3)
+        values = [status.size, age, len(status.cosigned), status.require]
+    for (name, said), value in zip(
+        (
+            ("published_size", "Records that the published checkpoint covers."),
+            ("published_age_seconds", "Age of the published checkpoint, or time without one."),
+            ("published_cosignatures", "Witnesses that have cosigned the published checkpoint."),
+            ("published_cosignatures_required", "How many must have."),
+        ),
+        values,
+        strict=True,
+    ):
+        yield Family(name, "gauge", said, [] if value is None else [({}, value)])
+    for label, parties in (
+        ("witness", status.witnesses if status is not None else []),
+        ("place", status.places if status is not None else []),
+    ):
+        failures: list[tuple[Labels, Value]] = [({label: one.name}, one.failures) for one in parties]
+        failing: list[tuple[Labels, Value]] = [({label: one.name}, int(bool(one.error))) for one in parties]
+        yield Family(f"{label}_failures_total", "counter", f"Attempts at a {label} that failed.", failures)
+        yield Family(f"{label}_failing", "gauge", f"Whether the last attempt at a {label} failed.", failing)
 
 
 def _issuers(issuers: Sequence[Mapping[str, Any]]) -> Iterator[Family]:

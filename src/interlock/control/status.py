@@ -11,6 +11,7 @@ import msgspec
 
 from interlock.audit.export.status import ExportStatus, read_statuses
 from interlock.clock import SECOND, Clock, SystemClock
+from interlock.control.publishing.status import PartyStatus, PublishingStatus, problems_of, read_publishing
 from interlock.errors import SnapshotError
 from interlock.snapshot import NodePage, Process
 from interlock.snapshot.page import (
@@ -108,11 +109,14 @@ def _describe(node: NodeFile | None, page: NodePage, clock: Clock, record: Path)
         )
     exports = read_statuses(record.parent / "run")
     status["exports"] = [_export(one) for one in exports]
+    publishing = read_publishing(record.parent / "run")
+    status["publishing"] = _publishing(publishing, clock.wall()) if publishing is not None else None
     sealed = words[SEALED_NS] or (supervisor.started_ns if supervisor is not None else 0)
     status["problems"] = _problems(status, processes, node, now, clock.wall() - sealed)
     if status["running"]:
         status["problems"] += _clock_problems(words, now, clock.wall())
         status["problems"] += [problem for one in exports if (problem := one.problem())]
+        status["problems"] += problems_of(publishing, clock.wall()) if publishing is not None else []
     assert words[SLOTS] == page.slots
     return status
 
@@ -166,6 +170,33 @@ def _export(one: ExportStatus) -> dict[str, Any]:
         "failures": one.failures,
         "lag_seconds": one.lag_seconds,
         "confirmed": rfc3339(one.confirmed_ns) if one.confirmed_ns else None,
+        "error": one.error,
+        "failing_since": rfc3339(one.failing_ns) if one.failing_ns else None,
+        "next_try": rfc3339(one.retry_ns) if one.retry_ns else None,
+    }
+
+
+def _publishing(one: PublishingStatus, now: int) -> dict[str, Any]:
+    return {
+        "size": one.size,
+        "signed": rfc3339(one.signed_ns) if one.signed_ns else None,
+        "age_seconds": _seconds(one.age_ns(now)),
+        "cosigned": one.cosigned,
+        "missing": one.missing,
+        "require": one.require,
+        "problem": one.problem,
+        "witnesses": [_party(party) for party in one.witnesses],
+        "places": [_party(party) for party in one.places],
+    }
+
+
+def _party(one: PartyStatus) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "url": one.url,
+        "size": one.size,
+        "confirmed": rfc3339(one.done_ns) if one.done_ns else None,
+        "failures": one.failures,
         "error": one.error,
         "failing_since": rfc3339(one.failing_ns) if one.failing_ns else None,
         "next_try": rfc3339(one.retry_ns) if one.retry_ns else None,
