@@ -25,6 +25,7 @@ from interlock.audit.journal import (
     Closed,
     Entry,
     Opened,
+    Pruned,
     Scan,
     Sealed,
     Signed,
@@ -45,7 +46,20 @@ _IN_FLIGHT = 0.3  # seconds after which a half-written entry is not one that is 
 class Ledger:
     """What the journal says of one segment."""
 
-    __slots__ = ("closed", "count", "digest", "file", "header_hash", "leaves", "offset", "partial", "segment")
+    __slots__ = (
+        "class_",
+        "closed",
+        "count",
+        "digest",
+        "file",
+        "header_hash",
+        "leaves",
+        "offset",
+        "opened_ns",
+        "partial",
+        "pruned",
+        "segment",
+    )
 
     def __init__(self, opened: Opened | Carried) -> None:
         self.segment = opened.segment
@@ -57,6 +71,9 @@ class Ledger:
         self.digest = opened.digest if isinstance(opened, Carried) else b""  # SHA-256 of the file up to there
         self.partial = isinstance(opened, Carried)  # some of its seals could not be read
         self.closed: Closed | None = None
+        self.class_ = opened.class_
+        self.opened_ns = opened.opened_ns if isinstance(opened, Carried) else max(opened.opened_ns, opened.time_ns)
+        self.pruned: Pruned | None = None
 
     def fingerprint(self) -> bytes:
         """SHA-256 over all of it."""
@@ -173,7 +190,10 @@ class Chain:
             self._report.problem(name, "does not go on from the file before it")
         known = {item.segment: item for item in begin.known}
         before = {segment: item.carried() for segment, item in state.known.items()}
-        if known != before or set(begin.closed) != state.closed:
+        same = known == before and set(begin.closed) == set(state.closed) and set(begin.pruned) == state.pruned
+        if same and begin.ended:  # not of the first version
+            same = begin.ended == [state.closed[name] for name in begin.closed]
+        if not same:
             self._report.problem(name, "carries over other segments than the file before it holds")
         if (begin.size, begin.signed_size, begin.signed_root) != (state.size, state.signed_size, state.signed_root):
             self._report.problem(name, "counts other leaves than the file before it holds")
@@ -228,6 +248,12 @@ class Chain:
                 ledger.offset, ledger.digest = entry.offset, entry.digest
             case Closed():
                 self.ledgers[entry.segment].closed = entry
+            case Pruned():
+                pruned = self.ledgers.get(entry.segment)
+                if pruned is None or pruned.file != entry.file:
+                    self._report.problem(entry.file, "was pruned under the id of another segment")
+                else:
+                    pruned.pruned = entry
             case Signed():
                 self._tree.signed(name, entry)
             case _:

@@ -2,7 +2,7 @@
 
 It reads the journal's seals and then those frames of the segments, and checks what it reads: each entry
 against the journal's running hash, each segment's beginning and each frame against what the journal says of
-it. What does not hold, or is missing, raises `RecordError`; nothing is skipped in silence. It only reads.
+it. What does not hold, or is missing, raises `RecordError`; only what was pruned is passed over. It only reads.
 
 A journal file ends where the next one says (what a crash left behind that place is no part of the chain). The
 recorder may have written entries that it then could not sync; it writes them again, and so they come twice
@@ -34,6 +34,7 @@ from interlock.audit.journal import (
     State,
     journal_path,
     numbers,
+    read_state,
 )
 from interlock.audit.journal import Entry as JournalEntry
 from interlock.audit.reader import Frame, OpenKey, SegmentReader, frame_reader, segment_files
@@ -165,6 +166,7 @@ class Feed:
         self._seal: _Seal | None = None
         self._segments: OrderedDict[bytes, _Segment] = OrderedDict()
         self._indexes: OrderedDict[bytes, tuple[Path, array[int]]] = OrderedDict()
+        self._pruned: set[str] = set()  # file names, as far as anybody asked
 
     @property
     def cursor(self) -> Cursor:
@@ -435,7 +437,13 @@ class Feed:
         sealed = seal.sealed
         segment = self._segments.get(sealed.segment)
         if segment is None:
-            segment = self._keep(sealed.segment, self._record / "segments" / seal.file, seal.header_hash)
+            try:
+                segment = self._keep(sealed.segment, self._record / "segments" / seal.file, seal.header_hash)
+            except RecordError:
+                if not self._was_pruned(seal.file):
+                    raise
+                self._end_seal()
+                return
         left = min(sealed.count, seal.taken + limit + seal.skip)
         while seal.taken < left:
             data = read_all(self._files, segment.fd, min(_CHUNK, sealed.offset - seal.position), seal.position)
@@ -470,8 +478,17 @@ class Feed:
         if seal.taken == sealed.count:
             if seal.position != sealed.offset:
                 raise RecordError(f"{seal.file} was altered before offset {sealed.offset}")
-            self._cursor = Cursor(self._number, self._offset, 0, self._running)
-            self._seal = None
+            self._end_seal()
+
+    def _end_seal(self) -> None:
+        self._cursor = Cursor(self._number, self._offset, 0, self._running)
+        self._seal = None
+
+    def _was_pruned(self, file: str) -> bool:
+        """Whether its time was over: what the journal says of that comes after its seals."""
+        if file not in self._pruned:
+            self._pruned = read_state(self._record, self._files).pruned
+        return file in self._pruned
 
     def _frame(self, data: bytes, at: int, offset: int, segment: bytes) -> Frame:
         """The frame that begins at `at`."""

@@ -91,7 +91,7 @@ class Follower:
         if not anyway and seen == self._listed and now >= seen[0] + _SETTLED and now < self._list_at:
             return False
         names = {name for name in self._files.list(self._folder) if FILE_NAME.fullmatch(name)}
-        new = sorted(names - self._names)
+        new = sorted(names - self._names - self._journal.state.pruned)
         if new:
             self._files.sync_folder(self._folder)
         for name in new:
@@ -106,6 +106,10 @@ class Follower:
         self._listed = seen
         self._list_at = now + _LIST_ANYWAY
         return bool(new)
+
+    def has(self, name: str) -> bool:
+        """Whether a segment's file was there at the last look."""
+        return name in self._names
 
     def read(self) -> tuple[bool, str]:
         """Read every segment as far as its writer attests, or to its end if its writer is dead.
@@ -307,8 +311,12 @@ class Follower:
             return
         tail.early = self._early.pop(tail.id, tail.early)
         self.tails[tail.id] = tail
-        now = self._clock.wall()
-        self._journal.add(Opened(tail.id, name, tail.header_hash, tail.header.writer, tail.header_size, now))
+        now, header = self._clock.wall(), tail.header
+        self._journal.add(
+            Opened(
+                tail.id, name, tail.header_hash, header.writer, tail.header_size, now, header.class_, header.opened_ns
+            )
+        )
 
     def _advance(self, tail: Tail) -> bool:
         slot = self._slots.get(tail.id)

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -44,6 +45,20 @@ class Carried(msgspec.Struct, array_like=True):
     offset: int
     digest: bytes
     settled: list[int] = []  # intents with their outcome in a segment that was closed since, ascending
+    class_: int = 0  # retention class
+    opened_ns: int = 0  # by its header
+
+
+class Ended(NamedTuple):
+    """A closed segment as the journal remembers it."""
+
+    segment: bytes
+    class_: int
+    ended_ns: int  # the later one of when it was begun and when it was closed
+    frames: int  # sealed ones
+
+
+UNKNOWN = Ended(b"", 0, 0, 0)  # of a journal that did not note it
 
 
 class Begin(msgspec.Struct, array_like=True, tag="begin"):
@@ -63,6 +78,8 @@ class Begin(msgspec.Struct, array_like=True, tag="begin"):
     size: int = 0  # leaves sealed in the files before
     signed_size: int = 0  # of the newest checkpoint in them
     signed_root: bytes = b""
+    ended: list[Ended] = []  # one for each of `closed`, in their order
+    pruned: list[str] = []  # file names
 
 
 class Opened(msgspec.Struct, array_like=True, tag="open"):
@@ -74,6 +91,8 @@ class Opened(msgspec.Struct, array_like=True, tag="open"):
     writer: str
     header_size: int
     time_ns: int
+    class_: int = 0  # retention class
+    opened_ns: int = 0  # by its header
 
 
 class Sealed(msgspec.Struct, array_like=True, tag="seal"):
@@ -113,6 +132,21 @@ class Lost(msgspec.Struct, array_like=True, tag="lost"):
     time_ns: int
 
 
+class Pruned(msgspec.Struct, array_like=True, tag="prune"):
+    """A closed segment was kept for as long as its class asks: its file is deleted next, and may be absent.
+
+    The act names it on the record: a sealed `record:prune` whose frame refers to the segment. Leaves stay.
+    """
+
+    segment: bytes
+    file: str
+    class_: int
+    retention_ns: int  # for which its class was kept
+    act_segment: bytes
+    act_sequence: int
+    time_ns: int
+
+
 class Signed(msgspec.Struct, array_like=True, tag="sign"):
     """The checkpoint over all leaves of the seals before: on disk before it is published."""
 
@@ -134,7 +168,7 @@ class Resumed(msgspec.Struct, array_like=True, tag="resume"):
     boot_id: str
 
 
-Entry = Begin | Opened | Sealed | Settled | Closed | Lost | Signed | Stopped | Resumed
+Entry = Begin | Opened | Sealed | Settled | Closed | Lost | Pruned | Signed | Stopped | Resumed
 
 # How a segment came to be closed.
 CLEAN = "clean"  # its writer said so, as its last frame
@@ -161,7 +195,18 @@ class Head(msgspec.Struct):
 class Known:
     """What the journal says of one unclosed segment."""
 
-    __slots__ = ("count", "digest", "file", "header_hash", "offset", "segment", "settled", "writer")
+    __slots__ = (
+        "class_",
+        "count",
+        "digest",
+        "file",
+        "header_hash",
+        "offset",
+        "opened_ns",
+        "segment",
+        "settled",
+        "writer",
+    )
 
     def __init__(self, carried: Carried) -> None:
         self.segment = carried.segment
@@ -172,6 +217,8 @@ class Known:
         self.offset = carried.offset
         self.digest = carried.digest
         self.settled = set(carried.settled)
+        self.class_ = carried.class_
+        self.opened_ns = carried.opened_ns
 
     def carried(self) -> Carried:
         return Carried(
@@ -183,6 +230,8 @@ class Known:
             self.offset,
             self.digest,
             sorted(self.settled),
+            self.class_,
+            self.opened_ns,
         )
 
 
@@ -191,7 +240,8 @@ class State:
 
     def __init__(self) -> None:
         self.known: dict[bytes, Known] = {}
-        self.closed: set[str] = set()  # file names
+        self.closed: dict[str, Ended] = {}  # by file name
+        self.pruned: set[str] = set()  # file names, for ever: such a file is never taken up again
         self.size = 0  # leaves: the place of the next one in the tree
         self.signed_size = 0  # of the newest checkpoint
         self.signed_root = b""
@@ -210,8 +260,19 @@ class State:
                 known.offset = entry.offset
                 known.digest = entry.digest
             case Opened():
-                carried = Carried(entry.segment, entry.file, entry.header_hash, entry.writer, 0, entry.header_size, b"")
-                self.known[entry.segment] = Known(carried)
+                self.known[entry.segment] = Known(
+                    Carried(
+                        entry.segment,
+                        entry.file,
+                        entry.header_hash,
+                        entry.writer,
+                        0,
+                        entry.header_size,
+                        b"",
+                        class_=entry.class_,
+                        opened_ns=entry.opened_ns,
+                    )
+                )
             case Settled():
                 if entry.segment not in self.known:
                     raise RecordError("intents of a segment are settled that was not open")
@@ -220,15 +281,22 @@ class State:
                 closed = self.known.get(entry.segment)
                 if closed is None or closed.count != entry.count:
                     raise RecordError("a segment is closed that was not open")
-                self.closed.add(closed.file)
+                ended_ns = max(closed.opened_ns, entry.time_ns)
+                self.closed[closed.file] = Ended(closed.segment, closed.class_, ended_ns, closed.count)
                 del self.known[entry.segment]
             case Begin():
                 self.known = {carried.segment: Known(carried) for carried in entry.known}
-                self.closed = set(entry.closed)
+                ended = entry.ended if len(entry.ended) == len(entry.closed) else [UNKNOWN] * len(entry.closed)
+                self.closed = dict(zip(entry.closed, ended, strict=True))
+                self.pruned = set(entry.pruned)
                 self.size = entry.size
                 self.signed_size, self.signed_root = entry.signed_size, entry.signed_root
             case Lost():
-                self.closed.discard(entry.file)
+                self.closed.pop(entry.file, None)
+            case Pruned():
+                if self.closed.pop(entry.file, None) is None:
+                    raise RecordError(f"{entry.file} was pruned, and is no closed segment")
+                self.pruned.add(entry.file)
             case Signed():
                 if entry.size != self.size:
                     raise RecordError("a checkpoint covers other leaves than were sealed before it")
@@ -308,6 +376,18 @@ class Scan:
             at += need
             yield entry
         self.ending = "whole"
+
+
+def read_state(record: Path, files: Files) -> State:
+    """What the newest journal file amounts to, as far as it is whole; `OSError`, `RecordError`. Nothing is repaired."""
+    for number in reversed(numbers(files, record)):
+        state, begun = State(), False
+        for entry in Scan(files, journal_path(record, number)):
+            state.apply(entry)
+            begun = True
+        if begun:
+            return state
+    return State()
 
 
 def tail_hash(files: Files, path: Path, offset: int) -> tuple[int, bytes]:

@@ -236,6 +236,8 @@ class JournalWriter:
             size=self.state.size,
             signed_size=self.state.signed_size,
             signed_root=self.state.signed_root,
+            ended=[self.state.closed[name] for name in sorted(self.state.closed)],
+            pruned=sorted(self.state.pruned),
         )
         data, running = frame(self._running, begin)
         path = journal_path(self._record, number)

@@ -6,7 +6,7 @@ Each `tick` goes this way, and a crash between any two steps leads the next reco
  2. read each segment as far as its writer attests, and compare the hashes: a difference is an alarm;
  3. sync each segment that has something new, and queue its seal; one that cannot be synced is condemned;
  4. queue a close for each segment that has ended and whose intents all have outcomes;
- 5. put the queue on disk;
+ 5. put the queue on disk; what it calls pruned is deleted (`prune.py`);
  6. take what was sealed into the tree, and once a second sign a checkpoint of it (`tree.py`);
  7. look once a second whether a file of the record was touched by somebody else (`watch.py`);
  8. look once a second at the clocks (`timekeeping.py`);
@@ -28,6 +28,7 @@ from interlock.audit.files import Files, boot_id
 from interlock.audit.follower import Follower
 from interlock.audit.journal import Closed, Sealed
 from interlock.audit.journal_writer import FILE_SIZE, JournalWriter
+from interlock.audit.prune import Pruner, RetentionOf
 from interlock.audit.reserve import RESERVE_SIZE, Reserve
 from interlock.audit.segment import Recipient
 from interlock.audit.timekeeping import Sync, Timekeeper
@@ -49,7 +50,7 @@ class Recorder:
         self,
         record: Path,
         recipient: Recipient,
-        signer: Signer,
+        signer: Signer | None,
         page: Page,
         attest: AttestPage,
         *,
@@ -59,8 +60,12 @@ class Recorder:
         journal_size: int = FILE_SIZE,
         reserve_size: int = RESERVE_SIZE,
         ask_time: Callable[[], Sync | None] | None = None,
+        prune: tuple[Path, RetentionOf] | None = None,
     ) -> None:
-        """With `ask_time`, which says what keeps the clock, time is watched too."""
+        """With `ask_time`, which says what keeps the clock, time is watched too.
+
+        `prune`: where requests to prune come, and how long what is kept; without it nothing is deleted.
+        """
         self.trouble = ""  # why the last tick was not published
         self.seals = 0
         self.sealed = 0  # frames
@@ -81,6 +86,7 @@ class Recorder:
         self._voice = Voice(self._own, page)
         self.time = None if ask_time is None else Timekeeper(self._clock, self._voice.act, ask_time)
         self._signer = signer
+        self._prune = prune
         self._journal, self._follower, self._tree = self._make()
         self._started = False
 
@@ -117,8 +123,12 @@ class Recorder:
             self._seal()
             self._close_finished()
             busy = busy or new or bool(self._follower.leaving)
+            if self._pruner is not None:
+                busy = self._pruner.prepare() or busy
             self._journal.commit()
             self._follower.committed()
+            if self._pruner is not None:
+                self._pruner.finish()
             self._tree.add(self._journal.take_sealed())
             self._tree.tend()
         except (OSError, RecordError) as error:
@@ -179,6 +189,12 @@ class Recorder:
         follower = Follower(
             segments, journal, self._voice, attest=self._attest, files=files, clock=clock, boot=self._boot
         )
+        self._pruner = None
+        if self._prune is not None:
+            request, retention = self._prune
+            self._pruner = Pruner(
+                segments, request, retention, journal, self._voice, follower.has, files=files, clock=clock
+            )
         tree = RecordTree(self._record, journal, self._signer, files=files, clock=clock, watch=self._watch)
         return journal, follower, tree
 
@@ -188,7 +204,7 @@ class Recorder:
             problems = self._journal.start()
             problems += self._tree.start()
             state = self._journal.state
-            begun = bool(state.known or state.closed or problems)
+            begun = bool(state.known or state.closed or state.pruned or problems)
             if begun and (not state.stopped or problems):
                 last = [
                     {"writer": known.writer, "segment": known.segment.hex(), "sequence": known.count - 1}

@@ -8,7 +8,9 @@
  6. What is not sealed yet is whole frames, and what living writers attest is what their files hold.
  7. Alarms of the recorder, and possible gaps, are shown until someone acknowledged them; only what is sealed
     acknowledges anything.
- 8. Where there is no journal at all, every record is attested by the running node: it has just started.
+ 8. Only what was pruned is absent: it was old enough for its class by the journal's dates, and a sealed record
+    says so.
+ 9. Where there is no journal at all, every record is attested by the running node: it has just started.
 
 Without a checkpoint kept elsewhere this proves nothing against someone who holds the signing key.
 """
@@ -25,12 +27,14 @@ from interlock.audit.attest import AttestPage
 from interlock.audit.chain import Chain, Ledger
 from interlock.audit.files import Files
 from interlock.audit.journal import numbers, tail_hash
+from interlock.audit.prune_check import check_pruned
 from interlock.audit.reader import Frame, SegmentReader, segment_files
 from interlock.audit.report import Report
 from interlock.audit.resume import Done, Resume
 from interlock.audit.segment import RecordId, format_id
 from interlock.audit.signing import LogVerifier
 from interlock.audit.tree_check import TreeCheck
+from interlock.clock import SystemClock
 from interlock.errors import RecordError
 from interlock.model import Event
 from interlock.tlog import LEAF_PREFIX
@@ -57,15 +61,16 @@ def verify(
     resume: Path | None = None,
     progress: Progress | None = None,
     files: Files | None = None,
+    now: int | None = None,
 ) -> Report:
     """Verify the record in `record`.
 
     `attest` is the attest page of the running node, when there is one; `log` verifies checkpoints, of which
     `kept` are some that were kept elsewhere, by name, and `known_head` is a `Report.head` that was: this record
     must go on from all of them. `quick` compares each segment as a whole with the digest of its last seal, and looks
-    at no single record. `resume` is a file that remembers closed segments that were found good.
+    at no single record. `resume` is a file that remembers closed segments that were found good. `now`: wall ns.
     """
-    verification = _Verification(record, attest, log, progress, files or Files(), quick=quick, resume=resume)
+    verification = _Verification(record, attest, log, progress, files or Files(), quick=quick, resume=resume, now=now)
     try:
         return verification.run(known_head, kept)
     finally:
@@ -83,7 +88,9 @@ class _Verification:
         *,
         quick: bool,
         resume: Path | None,
+        now: int | None,
     ) -> None:
+        self._now = SystemClock().wall() if now is None else now
         self._quick = quick
         self._resume = Resume(resume) if resume is not None and not quick else None
         self._record = record
@@ -115,12 +122,15 @@ class _Verification:
         self._total = sum(self._size(path) for path in present.values())
         for ledger in self._chain.ledgers.values():
             path = present.pop(ledger.file, None)
-            if path is None:
-                report.problem(ledger.file, "is missing")
-            else:
+            if path is not None and ledger.pruned is None:
                 self._guarded(path, ledger)
+            elif path is not None:
+                report.notices.append(f"{ledger.file}: was pruned and is still there; the recorder deletes it")
+            elif ledger.pruned is None:
+                self._miss(ledger)
         for path in present.values():
             self._guarded(path, None)
+        self._check_pruned()
         self._check_outcomes()
         if self._attest is not None and self._attest.exists():
             self._check_attested(self._attest)
@@ -134,6 +144,23 @@ class _Verification:
         if report.head and self._chain.ledgers:
             report.notices.append("keep the head elsewhere: it proves nothing against who can rewrite all files")
         return report
+
+    def _miss(self, ledger: Ledger) -> None:
+        try:
+            since = jn.read_state(self._record, self._files).pruned
+        except (OSError, RecordError):
+            since = set()  # told by the chain
+        if ledger.file in since:
+            self._report.notices.append(f"{ledger.file}: was pruned while this was read: verify again")
+        else:
+            self._report.problem(ledger.file, "is missing")
+
+    def _check_pruned(self) -> None:
+        check_pruned(self._record, self._chain.ledgers, self._report, self._files, self._now)
+        pruned = [ledger for ledger in self._chain.ledgers.values() if ledger.pruned is not None]
+        if pruned:
+            count = sum(ledger.count for ledger in pruned)
+            self._report.notices.append(f"{len(pruned)} segments with {count} records were pruned: their time was over")
 
     def _size(self, path: Path) -> int:
         try:
@@ -163,7 +190,10 @@ class _Verification:
         except RecordError as error:
             self._report.problem(path.name, str(error), 0)
         except OSError as error:
-            self._report.problem(path.name, f"cannot be read: {error.strerror}")
+            if ledger is not None and isinstance(error, FileNotFoundError):
+                self._miss(ledger)
+            else:
+                self._report.problem(path.name, f"cannot be read: {error.strerror}")
 
     def _segment(self, reader: SegmentReader, ledger: Ledger | None) -> None:
         report, name, header = self._report, reader.path.name, reader.header
@@ -326,12 +356,18 @@ class _Verification:
             if (waiting := self._open.get(segment)) is not None:
                 waiting.discard(sequence)
         closes = [ledger.closed for ledger in self._chain.ledgers.values() if ledger.closed is not None]
+        ledgers = self._chain.ledgers.values()
+        pruned = [
+            ledger.closed.time_ns for ledger in ledgers if ledger.pruned is not None and ledger.closed is not None
+        ]
         lossy = any(closed.how in (jn.UNSYNCED, jn.ALTERED) for closed in closes)
         for segment, waiting in self._open.items():
             ledger = self._chain.ledgers.get(segment)
             if waiting and ledger is not None and ledger.closed is not None:
                 what = f"{len(waiting)} intents have no outcome"
-                if lossy:
+                if pruned and max(pruned) >= ledger.opened_ns:
+                    self._report.notices.append(f"{ledger.file}: {what} that is still there; it may have been pruned")
+                elif lossy:
                     self._report.notices.append(f"{ledger.file}: {what}; it may have been lost by the disk")
                 else:
                     self._report.problem(ledger.file, what, None, min(waiting))

@@ -5,7 +5,7 @@ What waits to be said stays waiting until it is written; it MUST NOT be said twi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from interlock.audit.entries import UNKNOWN, Act, Outcome, encode
@@ -32,7 +32,7 @@ class Voice:
         self.alarms = 0
         self._writer = writer
         self._page = page
-        self._waiting: list[tuple[Event, bytes, RecordId | None]] = []
+        self._waiting: list[tuple[Event, bytes, RecordId | None, Callable[[RecordId], None] | None]] = []
 
     @property
     def waiting(self) -> int:
@@ -44,23 +44,32 @@ class Voice:
         self._page.alarm()
         self.act(Event.RECORD_ALTERED, {"what": message})
 
-    def act(self, event: Event, details: Mapping[str, Any]) -> None:
-        self._waiting.append((event, encode(Act(_ACTOR, dict(details))), None))
+    def act(
+        self,
+        event: Event,
+        details: Mapping[str, Any],
+        refers: RecordId | None = None,
+        then: Callable[[RecordId], None] | None = None,
+    ) -> None:
+        """Say it soon; `then` is told as which record it was written."""
+        self._waiting.append((event, encode(Act(_ACTOR, dict(details))), refers, then))
 
     def answer(self, intents: Iterable[RecordId]) -> None:
         """Nobody will ever know how these calls ended."""
         payload = encode(Outcome(0, UNKNOWN))
-        self._waiting += [(Event.CALL_OUTCOME, payload, intent) for intent in intents]
+        self._waiting += [(Event.CALL_OUTCOME, payload, intent, None) for intent in intents]
 
     def speak(self) -> str:
         """Write what waits; gives why not, if so."""
         try:
-            for event, payload, refers in self._waiting:
-                self._writer.append(event.code, payload, refers)
+            written = [self._writer.append(event.code, payload, refers) for event, payload, refers, _ in self._waiting]
             self._writer.flush()
         except RecordUnavailable as error:  # an append fails only before the first one
             return str(error)
-        self._waiting.clear()
+        told, self._waiting = self._waiting, []
+        for record, (*_, then) in zip(written, told, strict=True):
+            if then is not None:
+                then(record)
         return ""
 
     def hush(self) -> None:

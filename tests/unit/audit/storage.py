@@ -25,6 +25,7 @@ class PlainRecipient:
     """Seals nothing: what is tested here is not HPKE."""
 
     id = "plain"
+    class_ = 0
 
     def seal(self, data_key: bytes, info: bytes) -> bytes:
         return b"sealed:" + info + data_key
@@ -204,7 +205,7 @@ class World:
         self, known_head: str | None = None, attest: bool = False, kept: Sequence[tuple[str, bytes]] = ()
     ) -> Report:
         page = self.folder / "attest" if attest else None
-        return verify(self.record, known_head=known_head, attest=page, log=self.signer, kept=kept)
+        return verify(self.record, known_head=known_head, attest=page, log=self.signer, kept=kept, now=self.clock.wall())
 
     def segments(self) -> list[Path]:
         return sorted((self.record / "segments").glob("*.seg"))

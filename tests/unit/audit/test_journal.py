@@ -16,6 +16,7 @@ from interlock.audit.journal import (
     Closed,
     Entry,
     Lost,
+    Pruned,
     Opened,
     Resumed,
     Scan,
@@ -35,6 +36,7 @@ ENTRIES: list[Entry] = [
     Sealed(S, 0, 2, b"l" * 64, 500, b"d" * 32),
     Settled(S, [0, 1]),
     Closed(S, 2, "clean", 500, 0, b"", 7),
+    Pruned(S, "a.seg", 0, 30, b"t" * 16, 3, 8),
     Lost("b.seg", 8),
     Stopped(9),
     Resumed(10, "boot"),
@@ -73,6 +75,7 @@ def test_each_kind_is_an_array_with_its_name(entry: Entry) -> None:
         "Settled": "settle",
         "Closed": "close",
         "Lost": "lost",
+        "Pruned": "prune",
         "Stopped": "stop",
         "Resumed": "resume",
     }
@@ -172,4 +175,4 @@ def test_seals_and_closes_follow_one_another() -> None:
     state.apply(ENTRIES[3])
     assert state.known[S].carried() == Carried(S, "a.seg", b"h" * 32, "w", 2, 500, b"d" * 32, [0, 1])
     state.apply(ENTRIES[4])
-    assert (state.known, state.closed) == ({}, {"a.seg"})
+    assert (state.known, set(state.closed)) == ({}, {"a.seg"})
