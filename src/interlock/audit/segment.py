@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from interlock.audit.header import CLASS_STANDARD, ID_SIZE, VERSION, SegmentHeader, encode_header, key_info
+from interlock.audit.header import ID_SIZE, VERSION, SegmentHeader, encode_header, key_info
 from interlock.audit.subjects import SubjectSealer, intake_info
 from interlock.errors import RecordError
 
@@ -63,6 +63,11 @@ class Recipient(Protocol):
 
     @property
     def id(self) -> str: ...
+
+    @property
+    def class_(self) -> int:
+        """The retention class of what is sealed to it, once `id` was asked."""
+        ...
 
     def seal(self, data_key: bytes, info: bytes) -> bytes: ...
 
@@ -133,10 +138,13 @@ class Segment:
         *,
         instance: str = "",
         boot_id: str = "",
-        class_: int = CLASS_STANDARD,
+        class_: int | None = None,
         intake: Recipient | None = None,
     ) -> Segment:
-        """A new segment with a fresh data key from the operating system, and a subject key if there is an `intake`."""
+        """A new segment with a fresh data key from the operating system, and a subject key if there is an `intake`.
+
+        Its retention class is that of the recipient, unless one is given.
+        """
         if not _WRITER.fullmatch(writer):
             raise RecordError(f"{writer!r} cannot name a writer")
         segment, data_key = os.urandom(ID_SIZE), os.urandom(32)
@@ -144,6 +152,7 @@ class Segment:
         if intake is not None:
             subject_key = os.urandom(32)
             subjects = base64.b64encode(intake.seal(subject_key, intake_info(segment))).decode("ascii")
+        recipient_id = recipient.id
         header = SegmentHeader(
             version=VERSION,
             segment=segment.hex(),
@@ -151,9 +160,9 @@ class Segment:
             instance=instance or os.urandom(8).hex(),
             opened_ns=opened_ns,
             boot_id=boot_id,
-            recipient=recipient.id,
+            recipient=recipient_id,
             sealed=base64.b64encode(recipient.seal(data_key, key_info(segment))).decode("ascii"),
-            class_=class_,
+            class_=recipient.class_ if class_ is None else class_,
             intake=intake.id if intake is not None else "",
             subjects=subjects,
         )

@@ -22,7 +22,6 @@ from interlock.audit import attest as attesting
 from interlock.audit.attest import AttestPage
 from interlock.audit.entries import Act, SegmentEnd, encode
 from interlock.audit.files import FULL, Files, boot_id, write_all
-from interlock.audit.header import CLASS_STANDARD
 from interlock.audit.reserve import Reserve
 from interlock.audit.segment import MAX_PLAINTEXT, NOTHING, Entry, Recipient, RecordId, Segment
 from interlock.audit.subjects import Subject
@@ -104,7 +103,7 @@ class SegmentWriter:
         attest: AttestPage | None = None,
         files: Files | None = None,
         size_limit: int = SEGMENT_SIZE,
-        class_: int = CLASS_STANDARD,
+        class_: int | None = None,
         boot: str | None = None,
         intake: IntakeOf | None = None,
     ) -> None:

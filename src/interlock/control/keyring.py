@@ -18,8 +18,9 @@ from interlock.control.status import rfc3339
 from interlock.errors import NotFound, UsageError
 from interlock.keys import ASSERTION, LOOKUP, RECORD, Handed, Handover, Keyring, rotate_log_key
 from interlock.keys.assertion import jwk, public_half, thumbprint
-from interlock.keys.inventory import INVENTORY, KEK, KNOWN, Entry
+from interlock.keys.inventory import INVENTORY, KEK, KNOWN, OF_A_MONTH, Entry
 from interlock.keys.log_key import LOG
+from interlock.keys.record_keys import is_month
 from interlock.model import Event, Recorder
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class KeyringDesk:
                 problems.append(f"{name}: its file is missing")
             elif under and under != keyring.kek.id:
                 problems.append(f"{name}: still sealed under {under}: run `interlock keyring rotate kek`")
-            purpose, algorithm = KNOWN.get(name, ("other", ""))
+            purpose, algorithm = KNOWN.get(name, OF_A_MONTH if is_month(name) else ("other", ""))
             row = {
                 "name": name,
                 "purpose": purpose,

@@ -4,9 +4,10 @@ from interlock.keys.apikey import lookup_hash, mint, well_formed
 from interlock.keys.handover import Handed, Handover, handover_key
 from interlock.keys.intake import INTAKE, intake, intake_keys, keep_intake, turn_intake
 from interlock.keys.kek import ensure_folder, load_kek, parse_kek
-from interlock.keys.keyring import ASSERTION, LOOKUP, RECORD, Keyring, open_keyring
+from interlock.keys.keyring import ASSERTION, LOOKUP, Keyring, open_keyring
 from interlock.keys.log_key import LOG, LogKey, ensure_log_key, log_names, open_log_key, rotate_log_key
 from interlock.keys.recipient import PresentRecipient, Recipient, RecipientKey, recipient
+from interlock.keys.record_keys import RECORD, DayRecipient, RecordDays
 from interlock.keys.sealing import read_private, write_private
 from interlock.keys.store_key import STORE, StoreKey, StoreKeys, drop_old_store, store_keys, turn_store
 from interlock.keys.wrapping import Kek, KekUnavailable, LocalKek
@@ -18,6 +19,7 @@ __all__ = [
     "LOOKUP",
     "RECORD",
     "STORE",
+    "DayRecipient",
     "Handed",
     "Handover",
     "Kek",
@@ -28,6 +30,7 @@ __all__ = [
     "PresentRecipient",
     "Recipient",
     "RecipientKey",
+    "RecordDays",
     "StoreKey",
     "StoreKeys",
     "drop_old_store",

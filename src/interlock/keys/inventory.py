@@ -31,6 +31,9 @@ KNOWN: Final = {
 }
 
 
+OF_A_MONTH: Final = ("opens the record of that month's days", "X25519 (HPKE)")
+
+
 class Version(msgspec.Struct):
     """One generation of a key. Times in wall ns, 0: not yet."""
 

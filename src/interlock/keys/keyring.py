@@ -1,6 +1,7 @@
 """The node's keys: made once, sealed under the KEK, opened only by those who need them.
 
     record.pub, record.sealed   recipient of the record: public half in the clear, private halves by id
+    record.days, record-*.sealed   the same by day and class (`record_keys.py`)
     lookup.sealed               32 bytes: under what API keys are hashed
     assertion.sealed            Ed25519, PKCS #8 PEM: signs what upstreams are told of the caller
     ca.sealed, server.sealed    the local certificate authority, and its newest server certificate (made by `pki`)
@@ -32,6 +33,7 @@ from interlock.keys.intake import ensure_intake
 from interlock.keys.inventory import INVENTORY, KEK, Entry, Inventory, Version
 from interlock.keys.kek import ensure_folder, load_kek
 from interlock.keys.recipient import FILE, Recipient, RecipientKey, recipient
+from interlock.keys.record_keys import RECORD, open_private, supersede
 from interlock.keys.sealing import read_private, seal, sealed_under, unseal, write_private
 from interlock.keys.store_key import ensure_store
 from interlock.keys.wrapping import Kek, as_kek
@@ -39,7 +41,7 @@ from interlock.keys.wrapping import Kek, as_kek
 if TYPE_CHECKING:
     from interlock.config import Keys
 
-RECORD, LOOKUP, ASSERTION = "record", "lookup", "assertion"
+LOOKUP, ASSERTION = "lookup", "assertion"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _SUFFIX = ".sealed"
 Before = Callable[[str], object]  # told the id of a new key before anything of it is kept
@@ -148,7 +150,7 @@ class Keyring:
 
     def open_record_key(self, key_id: str) -> RecipientKey:
         """The private half that a segment's header names."""
-        private = self._record_keys().get(key_id)
+        private = open_private(self, key_id)
         if private is None:
             raise KeyMaterialError(f"there is no record key {key_id!r} in {self.folder}")
         return RecipientKey(private)
@@ -190,6 +192,7 @@ class Keyring:
         # The private half first: a crash in between must not leave a recipient nobody can open.
         self.seal(RECORD, msgspec.json.encode({**known, new.id: private.private_bytes_raw()}))
         write_private(self.folder / FILE, new.encode())
+        supersede(self.folder, new, self._clock.wall())
         self.note(RECORD, lambda entry, now: entry.turn(new.id, now))
         return new
 

@@ -33,6 +33,7 @@ class Recipient:
     """The public half. `id` (16 hex digits) is made from the key, so the two cannot be mixed up."""
 
     __slots__ = ("_key", "id", "public_key")
+    class_ = 0  # of retention: the standard one
 
     def __init__(self, public_key: bytes) -> None:
         self._key = X25519PublicKey.from_public_bytes(public_key)
@@ -98,6 +99,7 @@ class PresentRecipient:
         self._folder = folder
         self._file = file
         self._known = recipient(folder, file)
+        self.class_ = self._known.class_
 
     @property
     def id(self) -> str:

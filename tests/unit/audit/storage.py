@@ -205,7 +205,9 @@ class World:
         self, known_head: str | None = None, attest: bool = False, kept: Sequence[tuple[str, bytes]] = ()
     ) -> Report:
         page = self.folder / "attest" if attest else None
-        return verify(self.record, known_head=known_head, attest=page, log=self.signer, kept=kept, now=self.clock.wall())
+        return verify(
+            self.record, known_head=known_head, attest=page, log=self.signer, kept=kept, now=self.clock.wall()
+        )
 
     def segments(self) -> list[Path]:
         return sorted((self.record / "segments").glob("*.seg"))
