@@ -16,6 +16,7 @@ import pytest
 
 from interlock.audit import LogVerifier
 from interlock.tlog import WitnessPolicy, parse_note, parse_vkey, verify_cosignatures
+from tests.integration.certificates import Authority
 from tests.integration.conftest import CONFIG
 from tests.integration.node import Node, eventually
 from tests.integration.upstream import Upstream
@@ -31,8 +32,8 @@ PLAIN = "text/plain"
 def make_witness(tmp_path: Path) -> Iterator[Callable[..., WitnessProcess]]:
     made: list[WitnessProcess] = []
 
-    def make(name: str, logs: Sequence[str]) -> WitnessProcess:
-        made.append(WitnessProcess(tmp_path / f"witness-{name}", f"witness.example.com/{name}", logs))
+    def make(name: str, logs: Sequence[str], *more: str) -> WitnessProcess:
+        made.append(WitnessProcess(tmp_path / f"witness-{name}", f"witness.example.com/{name}", logs, *more))
         return made[-1]
 
     yield make
@@ -271,9 +272,8 @@ def test_liars_and_slow_ones_neither_block_nor_count(
 ) -> None:
     good = make_witness("good", [vkey(node)]).start()
     others = [make_witness(name, [vkey(node)]) for name in ("wrong", "slow", "odd")]
-    # It answers with a signature of a key that is not the one of the file.
-    wrong = FalseWitness(lambda body: (200, good.post(b"old 0\n\n").content and b"- x\n", PLAIN))
-    imposter = make_witness("imposter", [vkey(node)]).start()
+    imposter = make_witness("imposter", [vkey(node)]).start()  # signs with a key that is not the one of the file
+    babbler = FalseWitness(lambda body: (200, b"- x\n", PLAIN))
     slow = FalseWitness(lambda body: (time.sleep(30), (200, b"", PLAIN))[1])
     odd = FalseWitness(lambda body: (409, b"77777777\n", SIZE))
     try:
@@ -282,7 +282,7 @@ def test_liars_and_slow_ones_neither_block_nor_count(
             (others[0].vkey, imposter.url),
             (others[1].vkey, slow.url),
             (others[2].vkey, odd.url),
-            (make_witness("x", [vkey(node)]).vkey, wrong.url),
+            (make_witness("x", [vkey(node)]).vkey, babbler.url),
         ]
         node.configure(with_record(upstream.url, 1, of))
         node.cli("reload")
@@ -302,8 +302,37 @@ def test_liars_and_slow_ones_neither_block_nor_count(
         with pytest.raises(Exception, match="0 witnesses"):
             verify_cosignatures(parse_note(published(node)), policy)
     finally:
-        for false in (wrong, slow, odd):
+        for false in (babbler, slow, odd):
             false.close()
+
+
+def test_over_tls_only_with_the_right_authority(
+    node: Node, upstream: Upstream, make_witness: Callable[..., WitnessProcess], tmp_path: Path
+) -> None:
+    authority, other = Authority("witnesses"), Authority("others")
+    certificate, key = authority.issue(tmp_path, dns="localhost", name="witness", server=True)
+    (node.folder / "ca.pem").write_bytes(other.pem)
+    witness = make_witness("w1", [vkey(node)], "--certificate", str(certificate), "--key", str(key)).start()
+    config = with_record(upstream.url, 1, [(witness.vkey, f"https://localhost:{witness.port}")])
+    node.configure(config.replace(f':{witness.port}"', f':{witness.port}", ca: ca.pem'))
+    node.cli("reload")
+    assert eventually(lambda: "certificate verify failed" in "".join(errors(node).values()), 30), node.status()
+    assert published(node) == b""
+    (node.folder / "ca.pem").write_bytes(authority.pem)  # taken up with the next attempt
+    assert eventually(lambda: published_size(node) > 0, 70), node.status()
+
+
+def test_an_idle_node_is_cosigned_again_each_minute(
+    node: Node, upstream: Upstream, make_witness: Callable[..., WitnessProcess]
+) -> None:
+    witness = make_witness("w1", [vkey(node)]).start()
+    node.configure(with_record(upstream.url, 1, [(witness.vkey, witness.url)]))
+    node.cli("reload")
+    assert eventually(lambda: published_size(node) >= newest_size(node), 30), node.status()
+    before = published(node)
+    assert eventually(lambda: published(node) != before, 80, pause=1), node.status()
+    assert published_size(node) == log_of(node).open(before).size, "nothing happened meanwhile"
+    assert publishing(node)["age_seconds"] < 70
 
 
 def errors(node: Node) -> dict[str, str]:

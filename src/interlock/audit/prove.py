@@ -107,7 +107,7 @@ def prove(record: Path, wanted: RecordId, log: LogVerifier, opening: Opening | N
     index = index_of(record, wanted, files)
     if index is None or index >= size:
         raise RecordError(f"{format_id(wanted)} is in no checkpoint yet: try again in a second")
-    if published is not None and index < log.open(published).size <= size:
+    if published is not None and _covers(log, published, index, size):
         checkpoint = published
     frame = frame_of(record, wanted)
     extra = Extra(format_id(wanted), frame)
@@ -118,6 +118,14 @@ def prove(record: Path, wanted: RecordId, log: LogVerifier, opening: Opening | N
     if tree.leaf(index) != leaf_hash(frame):
         raise RecordError(f"{format_id(wanted)} is not what was sealed: run `interlock audit verify`")
     return format_tlog_proof(make_tlog_proof(tree, index, checkpoint, msgspec.json.encode(extra)))
+
+
+def _covers(log: LogVerifier, published: bytes, index: int, size: int) -> bool:
+    """Whether a published checkpoint is one for that leaf; what is none of this log is for `verify` to find."""
+    try:
+        return index < log.open(published).size <= size
+    except LogError:
+        return False
 
 
 def verify_proof(data: bytes, log: LogVerifier, policy: WitnessPolicy | None = None) -> Proven:

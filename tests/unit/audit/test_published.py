@@ -82,6 +82,12 @@ def test_a_proof_takes_it_where_it_covers_the_record(world: World) -> None:
         verify_proof(data, world.signer, POLICY)
 
 
+def test_a_proof_does_without_one_that_is_not_of_this_log(world: World) -> None:
+    (early, *_) = run(world, 3)
+    path(world).write_bytes(b"hello")
+    assert verify_proof(prove(world.record, early, world.signer), world.signer).checkpoint.size >= 3
+
+
 def test_the_recorder_does_not_mind_what_control_puts_there(world: World) -> None:
     writer, recorder = world.writer(), world.recorder()
     for number in range(3):

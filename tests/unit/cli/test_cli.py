@@ -36,6 +36,10 @@ COMMANDS = [
     ["audit", "verify"],
     ["audit", "query"],
     ["audit", "acknowledge"],
+    ["audit", "checkpoint"],
+    ["audit", "prove"],
+    ["audit", "verify-proof"],
+    ["witness"],
 ]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,57 @@ def test_no_step_of_the_disk_lets_two_histories_be_cosigned(tmp_path: Path, done
         assert again.add_checkpoint(FORK.request(0, 20)).status == 409
         assert again.add_checkpoint(LOG.request(size, 20)).status == 200
         store.close()
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+def test_killed_at_any_step_it_has_forgotten_nothing(tmp_path: Path, done: bool) -> None:
+    """SIGKILL before and after each step of the disk; a cosignature that left is of a tree that is known."""
+    killed = 0
+    for step in range(steps_of_one_request(tmp_path / "count") + 1):
+        folder = tmp_path / f"{step}"
+        witness, store = make(folder)
+        witness.add_checkpoint(LOG.request(0, 8))
+        store.close()
+        read, write = os.pipe()
+        child = os.fork()
+        if not child:
+            _ask_and_die(folder, step, done, write)
+        os.close(write)
+        answered = os.read(read, 10_000)
+        os.close(read)
+        _, status = os.waitpid(child, 0)
+        killed += os.WIFSIGNALED(status)
+        again, store = make(folder)
+        size = store.known(LOG.origin).size
+        assert size in (8, 13)
+        if answered:
+            assert size == 13
+        assert again.add_checkpoint(FORK.request(size, 20)).status == 422
+        assert again.add_checkpoint(LOG.request(size, 20)).status == 200
+        store.close()
+    assert killed >= 5
+
+
+def _ask_and_die(folder: Path, step: int, done: bool, write: int) -> None:
+    """In a child: dies at the step; what was answered before goes to the pipe. Never returns."""
+    try:
+        disk = Disk()
+        witness, _ = make(folder, disk)
+        seen = 0
+
+        def fault(name: str, path: Path, after: bool) -> None:
+            nonlocal seen
+            if after is done:
+                seen += 1
+                if seen == step + 1:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        disk.fault = fault
+        answer = witness.add_checkpoint(LOG.request(8, 13))
+        if answer.status == 200:
+            os.write(write, answer.body)
+    finally:
+        os._exit(0)
 
 
 def test_after_a_failure_the_same_process_goes_on_with_what_is_on_disk(tmp_path: Path) -> None:

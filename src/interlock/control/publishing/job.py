@@ -21,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+import msgspec
+
 from interlock.audit import log_verifier
 from interlock.audit.files import Files, read_all, write_aside
 from interlock.audit.signing import LogVerifier
@@ -120,6 +122,7 @@ class _Publisher:
         self._open = False  # the round
         self._enough_since = 0  # monotonic
         self._in_published: tuple[bytes, frozenset[str]] = b"", frozenset()  # the note as signed, who cosigned it
+        self._told = b""  # the status
         self._seen: tuple[int, int] = 0, 0  # inode and time of the checkpoint that the last round was of
         self._threads = [
             threading.Thread(target=self._run, name="publishing", daemon=True),
@@ -165,8 +168,12 @@ class _Publisher:
         self._status.problem = problem
 
     def _tell(self) -> None:
-        with suppress(OSError):
-            write_publishing(self._paths.run, self._status)
+        """Only what is new: a node may be idle for long."""
+        now = msgspec.json.encode(self._status)
+        if now != self._told:
+            with suppress(OSError):
+                write_publishing(self._paths.run, self._status)
+                self._told = now
 
     def _take_up(self) -> None:
         """What was published before goes to the places that have not got it."""
@@ -293,7 +300,9 @@ class RecordLog:
                 f"the published checkpoint covers {before.size} records, the record {size}: it was set back"
             )
         tree = self._tree(size)
-        if tree.root() == candidate.checkpoint.root and tree.root(before.size) != before.root:
+        if tree.root() != candidate.checkpoint.root:
+            raise RecordError("the tree's tiles do not lead to the newest checkpoint: run `interlock audit verify`")
+        if tree.root(before.size) != before.root:
             raise RecordError(f"the published checkpoint of {before.size} records is of another history")
 
     def publish(self, candidate: Candidate, cosignatures: Sequence[Signature]) -> bytes:
@@ -346,7 +355,7 @@ class _Witness:
         while True:
             with changed:
                 while not publisher.stopping and (self.done >= publisher.round or self.attempts.waiting):
-                    changed.wait(min(self.attempts.waiting or TICK, TICK))
+                    changed.wait(self.attempts.waiting or None)
                 if publisher.stopping:
                     break
                 number, candidate = publisher.round, publisher.candidate
@@ -411,7 +420,7 @@ class _PlaceThread:
         while True:
             with changed:
                 while not publisher.stopping and not self._is_due(publisher.published):
-                    changed.wait(TICK)
+                    changed.wait(1.0)
                 if publisher.stopping:
                     return
                 published = publisher.published

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from interlock.audit.files import Files
+from interlock.audit.prove import newest_checkpoint
 from interlock.clock import SECOND
 from interlock.control.paths import Paths
 from interlock.control.publishing.job import RecordLog
@@ -94,6 +95,10 @@ def test_a_damaged_tile_is_never_proven_from(world: World) -> None:
     tile.write_bytes(data)
     with pytest.raises(LogError):
         log_of(world).candidate().prove(7)
+    head = world.signer.open(newest_checkpoint(world.record))
+    (world.record / "log" / "published").write_bytes(world.signer.sign(head.size, head.root, 0))
+    with pytest.raises(RecordError, match="do not lead"):
+        publish(world)
 
 
 def test_what_somebody_else_put_there_is_replaced(world: World) -> None:
