@@ -88,7 +88,7 @@ def run(say: Callable[[str], None]) -> str:
             f"| `audit verify --quick` | {quickly * per:.2f} | {size / quickly / 1e6:,.0f} MB | {GOALS['quick']} |",
             "",
             f"{RECORDS:,} records, {size / RECORDS:.0f} bytes each with journal and tiles. Private memory: "
-            f"{resident[1]:.0f} MiB after a tenth of them, {resident[-1]:.0f} after all, {max(resident[1:]):.0f} at most.",
+            f"{resident[1]:.0f} MiB after a tenth, {resident[-1]:.0f} after all, {max(resident[1:]):.0f} at most.",
         ]
     )
 

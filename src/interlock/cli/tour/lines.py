@@ -73,15 +73,19 @@ def walk(scene: Scene, upstream: Upstream) -> Iterator[Line]:
     yield _line("calls that reached the system behind", passed, lambda: len(upstream.calls))
     yield _line("... with the gateway's word on who calls", passed, lambda: upstream.assertions)
     yield _line("... with the caller's own credential", "0", lambda: upstream.credentials)
+    yield _line("a proof of one call, checked with the public key alone", "proven", lambda: _proven(scene))
+    yield _line("the same proof with one byte changed", "refused", lambda: _forged(scene))
     yield _line("the node drains and stops", "0", scene.stop)
     yield _line("the record is whole", "ok", lambda: _verified(scene))
     yield _line("every call is in it", f"{len(scene.statuses)} calls", lambda: _recorded(scene))
     largest = scene.segments()[0]
     yield _line("one byte of it flipped", "found", lambda: _found(scene, lambda: _flip(largest)))
     yield _line("flipped back", "ok", lambda: _verified_after(scene, lambda: _flip(largest)))
-    yield _line(
-        "one file of it removed", "found", lambda: _found(scene, lambda: os.rename(largest, scene.folder / "taken"))
-    )
+    taken = scene.folder / "taken"
+    yield _line("one file of it removed", "found", lambda: _found(scene, lambda: os.rename(largest, taken)))
+    yield _line("put back", "ok", lambda: _verified_after(scene, lambda: os.rename(taken, largest)))
+    tile = next(path for path in sorted((scene.record / "log" / "tile").rglob("*")) if path.is_file())
+    yield _line("one byte of its hash tree flipped", "found", lambda: _found(scene, lambda: _flip(tile)))
 
 
 def _line(claim: str, expected: str, look: Callable[[], object]) -> Line:
@@ -98,6 +102,34 @@ def _revoked(scene: Scene, key_id: str, key: str) -> int:
         return before
     scene.command("key", "revoke", key_id)
     return scene.call("/orders", key=key)
+
+
+def _proven(scene: Scene) -> str:
+    """Once a checkpoint covers the newest call."""
+    record = json.loads(scene.command("audit", "query", "--json", "--limit", "1", "--decision", "allow"))["id"]
+    end = time.monotonic() + 10
+    while "index" not in scene.command("audit", "prove", record, "--out", str(_proof(scene)), "--json", expect=None):
+        if time.monotonic() > end:
+            return "no proof within 10 seconds"
+        time.sleep(0.2)
+    return _checked(scene)
+
+
+def _checked(scene: Scene) -> str:
+    public = scene.command("audit", "checkpoint", "--keys").split()[0]
+    shown = scene.command("audit", "verify-proof", str(_proof(scene)), "--key", public, "--json", expect=None)
+    return "proven" if shown and json.loads(shown)["ok"] else "refused"
+
+
+def _forged(scene: Scene) -> str:
+    text = _proof(scene).read_text()
+    at = text.index("index ") - 40  # in the record that it carries
+    _proof(scene).write_text(text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :])
+    return _checked(scene)
+
+
+def _proof(scene: Scene) -> Path:
+    return scene.folder / "call.tlog-proof"
 
 
 def _verified(scene: Scene) -> str:

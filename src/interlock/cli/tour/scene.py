@@ -153,6 +153,11 @@ class Scene:
         """The last the node said."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
+    @property
+    def record(self) -> Path:
+        """The folder of the record."""
+        return self.folder / "interlock-data" / "record"
+
     def segments(self) -> list[Path]:
         """The record's files, the largest first."""
         return sorted(
