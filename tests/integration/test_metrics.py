@@ -119,8 +119,17 @@ def test_each_metric_moves_and_none_goes_back(
     make_node: Callable[..., Node], upstream: Upstream, outside: Outside, jwks: str
 ) -> None:
     tls = free_port()
-    node = make_node(CONFIG.format(url=upstream.url, tls=tls, jwks=jwks, nobody=free_port())).start()
+    config = CONFIG.format(url=upstream.url, tls=tls, jwks=jwks, nobody=free_port())
+    config += "exports:\n  - {name: file, format: jsonl, to: 'file:out.jsonl'}\n"
+    config += f"  - {{name: nobody, format: jsonl, to: 'http://127.0.0.1:{free_port()}/'}}\n"
+    node = make_node(config).start()
     scrapes = Scrapes(admin_of(node))
+
+    # Exports: one to a file, one to nobody.
+    scrapes.await_("export_records_total", export="file")
+    scrapes.await_("export_failures_total", export="nobody")
+    scrapes.await_("export_failing", export="nobody")
+    scrapes.await_("export_lag_seconds", export="nobody")
 
     # Calls, by how they end.
     key = str(node.key("caller", "caller")["key"])

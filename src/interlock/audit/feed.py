@@ -30,6 +30,7 @@ from interlock.audit.journal import (
     MAX_ENTRY,
     Begin,
     Carried,
+    Closed,
     Sealed,
     State,
     journal_path,
@@ -302,6 +303,8 @@ class Feed:
         known = self._state.known.get(entry.segment) if isinstance(entry, Sealed) else None
         carried = None if known is None else known.carried()
         self._state.apply(entry)
+        if isinstance(entry, Closed) and (ended := self._segments.pop(entry.segment, None)) is not None:
+            self._files.close(ended.fd)  # nor is its data key held any longer
         return entry, carried
 
     def _parse(self) -> JournalEntry | None:
