@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.audit import AttestPage, Intent, Outcome, SegmentWriter, encode, query, run_recorder, verify
+from interlock.audit import AttestPage, Intent, Outcome, SegmentWriter, encode, log_signer, query, run_recorder, verify
 from interlock.audit.recorder_process import NoPage
 from interlock.errors import RecordUnavailable
 from interlock.keys import Keyring, Recipient, recipient
@@ -72,7 +72,8 @@ class Node:
                 time.sleep(0.002)
 
     def recorder(self) -> int:
-        return child(lambda: run_recorder(self.record, self.recipient, NoPage(), AttestPage.open(self.attest)))
+        signer, page = log_signer(self.keyring), NoPage()
+        return child(lambda: run_recorder(self.record, self.recipient, signer, page, AttestPage.open(self.attest)))
 
     def open_key(self, recipient_id: str, sealed: bytes, info: bytes) -> bytes:
         return self.keyring.open_record_key(recipient_id).open(sealed, info)
