@@ -41,6 +41,7 @@ $(COMPILED): $(STAMP) setup.py $(HOT)
 	  $(PY) setup.py build_ext --inplace >build/compile.log 2>&1 || { find src -name '*.so' -delete; \
 	    echo "*** The request path could not be compiled and runs slower, as plain Python: see build/compile.log" >&2; }; \
 	fi
+	@find src -name '*.so' -exec touch {} +
 	@touch $@
 
 run: $(COMPILED) ## start the quickstart: a real upstream with Interlock before it
@@ -71,11 +72,11 @@ clean: ## remove everything that was made here
 	find src -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Tests meet a second HTTP parser, nginx, and a syslog receiver of others, rsyslog. Without them tests are skipped,
-# which must not go unseen.
+# Tests meet a second HTTP parser, nginx, a syslog receiver of others, rsyslog, and a clock that steps, libfaketime. Without
+# them tests are skipped, which must not go unseen.
 counterparts:
 	@PATH="$$PATH:/usr/sbin:/sbin"; \
-	for need in "nginx nginx-light" "rsyslogd rsyslog rsyslog-gnutls"; do \
+	for need in "nginx nginx-light" "rsyslogd rsyslog rsyslog-gnutls" "faketime faketime"; do \
 	  set -- $$need; program=$$1; shift; \
 	  command -v $$program >/dev/null && continue; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

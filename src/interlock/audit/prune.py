@@ -193,12 +193,13 @@ class Pruner:
 
     def _enter(self) -> None:
         """Queue the entry of each whose act is sealed, on disk."""
-        state = self._journal.state
-        for name, act in list(self._acts.items()):
-            if act is None or (sealed := _sealed(state, act)) is None:
-                continue
+        state, now = self._journal.state, self._clock.wall()
+        written = {name: act for name, act in self._acts.items() if act is not None}
+        ready = {name: sealed for name, act in written.items() if (sealed := _sealed(state, act)) is not None}
+        retention = self._configured() if ready else None
+        for name, sealed in ready.items():
+            act = written[name]
             del self._acts[name]
-            retention, now = self._configured(), self._clock.wall()
             if not sealed or retention is None or not self._has(name) or refusal(state, name, retention, now):
                 continue  # it was lost, or something has changed since: it is judged again
             ended = state.closed[name]

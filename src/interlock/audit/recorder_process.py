@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from interlock.audit.attest import AttestPage
+from interlock.audit.prune import RetentionOf
 from interlock.audit.recorder import Recorder
 from interlock.audit.segment import Recipient
 from interlock.audit.timekeeping import kernel_sync
@@ -27,11 +28,12 @@ def run_recorder(
     attest: AttestPage,
     *,
     on_tick: Callable[[Recorder], None] | None = None,
+    prune: tuple[Path, RetentionOf] | None = None,
 ) -> bool:
     """Run until SIGTERM or SIGINT; says whether everything was sealed.
 
     `on_tick` is called after each tick, for heartbeats and metrics. The caller holds the data directory's
-    lock and stops the writers first.
+    lock and stops the writers first. `prune`: as of the `Recorder`.
     """
     stopping = False
 
@@ -41,7 +43,7 @@ def run_recorder(
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    recorder = Recorder(record, recipient, signer, page, attest, ask_time=kernel_sync)
+    recorder = Recorder(record, recipient, signer, page, attest, ask_time=kernel_sync, prune=prune)
     pause = _BUSY
     while not stopping:
         pause = _BUSY if recorder.tick() else min(_IDLE, pause * 1.5)
@@ -67,9 +69,16 @@ class NoPage:
         """It is on the record all the same."""
 
 
-def seal_now(record: Path, recipient: Recipient, signer: Signer | None, attest: AttestPage) -> bool:
+def seal_now(
+    record: Path,
+    recipient: Recipient,
+    signer: Signer | None,
+    attest: AttestPage,
+    *,
+    prune: tuple[Path, RetentionOf] | None = None,
+) -> bool:
     """Seal what a command without a running node wrote; the caller holds the data directory's lock.
 
     Without a signer no checkpoint is made: the node's own recorder makes it at its next start.
     """
-    return Recorder(record, recipient, signer, NoPage(), attest).stop()
+    return Recorder(record, recipient, signer, NoPage(), attest, prune=prune).stop()

@@ -12,6 +12,7 @@ from interlock.cli import erase as erasing
 from interlock.cli.desk import Settings, perform
 from interlock.cli.output import print_json, printable, say, tell
 from interlock.cli.proof import Keys, checkpoint, prove, verifier_of, verify_proof
+from interlock.cli.prune import prune
 
 app = typer.Typer(help="The record: verify it, read it, erase persons from it.", no_args_is_help=True)
 app.command()(erasing.erase)
@@ -24,6 +25,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 app.command()(checkpoint)
 app.command()(prove)
 app.command("verify-proof")(verify_proof)
+app.command()(prune)
 
 
 @app.command()

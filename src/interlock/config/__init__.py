@@ -15,6 +15,7 @@ from interlock.config.loader import load, parse
 from interlock.config.model import Config
 from interlock.config.patterns import Param, Pattern, parse_pattern
 from interlock.config.record import Publish, Record, WitnessAt, Witnesses
+from interlock.config.retention import Retention
 from interlock.config.routes import Allow, Cors, Route
 from interlock.config.secrets import SecretRef
 from interlock.config.services import Service, ServiceTls, Trust, Zone
@@ -45,6 +46,7 @@ __all__ = [
     "Publish",
     "Rate",
     "Record",
+    "Retention",
     "Route",
     "SecretRef",
     "Service",

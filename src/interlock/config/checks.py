@@ -16,10 +16,13 @@ from interlock.config.keys import Pkcs11Source
 from interlock.config.listeners import CertificateFiles, Listener
 from interlock.config.model import Config
 from interlock.config.nearest import did_you_mean
+from interlock.config.retention import ASKED
 from interlock.config.routes import Route
 from interlock.config.secrets import SecretRef
 from interlock.config.tree import Where
+from interlock.config.units import show_duration
 from interlock.model.principal import KINDS
+from interlock.model.retention import CLASSES, DAY, STANDARD
 
 NAMED = ("trust", "zones", "services", "roles")  # sections whose keys are names
 PRINCIPAL_KINDS = KINDS | {"source", "erased", "lost", "hidden"}
@@ -70,6 +73,7 @@ def check(view: View, *, look_at_files: bool = True) -> Iterator[Finding]:
     yield from _listeners(view)
     yield from _trust(view)
     yield from _services(view)
+    yield from _retention(view)
     yield from _routes(view)
     yield from _conflicts(view)
     if view.whole:
@@ -126,6 +130,21 @@ def _trust(view: View) -> Iterator[Finding]:
         for source in zone.sources:
             if not source[0].isdigit() and ":" not in source:
                 yield from _unknown(view, ("zones", name, "from"), "trust", source, "a trust bundle")
+
+
+def _retention(view: View) -> Iterator[Finding]:
+    kept = view.config.record.retention
+    if kept is None:
+        return
+    for framework in view.config.frameworks:
+        asked = ASKED.get(framework, 0) * DAY
+        for name, number in CLASSES.items():
+            if (period := kept.by_class[number]) < asked and (number == STANDARD or getattr(kept, name) is not None):
+                yield Finding(
+                    ("record", "retention"),
+                    f"{name} is kept for {show_duration(period)}, and {framework} asks for {show_duration(asked)}",
+                    warning=True,
+                )
 
 
 def _services(view: View) -> Iterator[Finding]:

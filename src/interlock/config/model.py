@@ -33,6 +33,7 @@ from interlock.config.routes import Route
 from interlock.config.services import Service, Trust, Zone
 from interlock.config.tree import Lines, Where, dotted
 from interlock.errors import ConfigProblem
+from interlock.model.retention import CLASSES, STANDARD
 
 Framework = Literal["gdpr", "hipaa", "pci-dss-4.0.1"]
 
@@ -143,6 +144,13 @@ class Config(Section):
         """How a call of the route is recorded: the route's word, its service's, `durable` for classified data."""
         service = self.services[route.service]
         return route.record or service.record or ("durable" if service.data else self.defaults.record)
+
+    @property
+    def retention_class(self) -> int:
+        """Of segments to come: of all data that a service here holds, the class that is kept longest."""
+        kept = None if self.record.retention is None else self.record.retention.by_class
+        held = {CLASSES[name] for service in self.services.values() for name in service.data}
+        return STANDARD if kept is None else max([STANDARD, *sorted(held)], key=lambda class_: kept[class_])
 
     def timeout_of(self, route: Route) -> int:
         """How long an answer may take, in nanoseconds."""

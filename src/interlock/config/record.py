@@ -14,6 +14,7 @@ from interlock.clock import SECOND
 from interlock.config.exports import Destination
 from interlock.config.fields import Duration, FilePath, HttpsUrl, Secret, Section, duration, fault, folder_of
 from interlock.config.hosts import parse_https
+from interlock.config.retention import Kept
 
 _VKEY = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+([A-Za-z0-9+/]+={0,2})")
 _COSIGNATURE = b"\x04"  # the signature type of C2SP tlog-cosignature
@@ -130,7 +131,7 @@ def _all_different(value: tuple[Publish, ...]) -> tuple[Publish, ...]:
 
 
 class Record(Section):
-    """What is done with the record's checkpoints beyond this machine."""
+    """What is done with the record's checkpoints beyond this machine, and how long the record is kept."""
 
     witnesses: Witnesses | None = None
     """Left out: nobody cosigns."""
@@ -144,6 +145,9 @@ class Record(Section):
     """How often at most a checkpoint is cosigned and published."""
     max_age: Annotated[Duration, duration("2m", "30d")] = 300 * SECOND
     """A published checkpoint that is older than this is a problem."""
+    retention: Kept = None
+    """How long records are kept: `{standard: 400d, phi: 2192d}`, or frameworks: `pci-dss-4.0.1`, `[pci-dss-4.0.1,
+    hipaa]`; left out: for ever."""
 
     @property
     def asked(self) -> bool:

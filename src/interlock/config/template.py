@@ -143,8 +143,10 @@ roles:
 #    headers: {Authorization: "Bearer ${env:SIEM_TOKEN}"}
 #    only: {decision: deny}         # left out: everything
 
-# Who cosigns the record's checkpoints (`interlock witness`), and where they are kept.
+# How long the record is kept (left out: for ever), who cosigns its checkpoints (`interlock witness`), and where
+# they are kept.
 #record:
+#  retention: {standard: 400d}            # or pci-dss-4.0.1 (12 months), hipaa (6 years), a list of them
 #  witnesses:
 #    require: 1
 #    of:

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 def open_acts(paths: Paths, writer: str, actor: str) -> ActRecorder:
     """A recorder whose segment is begun with its first act. The record's public keys must be there."""
     from interlock.audit import ActRecorder, AttestPage, SegmentWriter
-    from interlock.keys import PresentRecipient, intake
+    from interlock.keys import DayRecipient, intake
 
     paths.make_run_dir()
     segments = SegmentWriter(
         paths.record,
         writer,
-        PresentRecipient(paths.keys),
+        DayRecipient(paths.keys),
         attest=AttestPage.open(paths.attest),
         intake=lambda: intake(paths.keys),
     )

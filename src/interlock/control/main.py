@@ -26,13 +26,14 @@ from interlock.control.jwks import IssuerWatch
 from interlock.control.keyring import hand_over, jwks
 from interlock.control.log import Log
 from interlock.control.paths import Paths
+from interlock.control.prune import read_wanted
 from interlock.control.publishing.job import PublishingJob
 from interlock.control.reload import apply, changes_between, read_applied, wait_for_workers
 from interlock.control.service import Administration, Row
 from interlock.control.socket import ControlSocket
 from interlock.control.wire import os_actor
 from interlock.errors import InterlockError, NodeError
-from interlock.keys import Handover
+from interlock.keys import Handover, RecordDays
 from interlock.keys.inventory import KEK
 from interlock.model import Event, Principal
 from interlock.snapshot import Counter, MetricsPage, NodePage, Tallies
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 BEAT = 1.0  # seconds
 HOUSEKEEPING = 60.0
 SUBJECTS = 30.0
+PRUNING = 86_400.0
 OVERLAY = 1024 * 1024  # bytes of changes after which a new snapshot takes them in
 READERS = 2  # questions to the record at a time
 FOLLOWERS = 8  # who watch the record at a time
@@ -66,6 +68,8 @@ class Control:
         self._config = read_applied(paths, file)
         self._desk = Administration(file, self._config, writer="control", page=self._page, clock=self._clock)
         self._desk.keys_turned = self._keys_turned
+        self._days: RecordDays | None = None  # once the keyring can be opened
+        self._pruned = False  # lately
         self._handover = Handover(paths.handover, handover_key)
         self._jwks: dict[str, Any] = {"keys": []}
         self._builder = SnapshotBuilder(paths, self._desk.state, self._page, self._clock, gently=True)
@@ -95,6 +99,7 @@ class Control:
         self._begin(self._serve_admin())
         self._begin(self._keep_house())
         self._begin(self._keep_subjects())
+        self._begin(self._keep_retention())
         try:
             await self._stop.wait()
         finally:
@@ -125,6 +130,8 @@ class Control:
             return {**await self._change(lambda: self._desk.perform(op, arguments, actor, row)), **self._extra()}
         if op == "audit.follow":
             return await self._follow(arguments, actor, row)
+        if op == "audit.prune":
+            return await self._prune(actor, dry_run=read_wanted(arguments).dry_run)
         if op in READING:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._questions, lambda: self._desk.perform(op, arguments, actor, row))
@@ -227,12 +234,38 @@ class Control:
             self._builder.rebuild()
             wait_for_workers(self._builder)
         self._guard_recipient()
+        self._days = self._days or RecordDays(self._desk.keyring, self._clock)
+        for found in self._days.tend(self._config.retention_class):
+            self._tell_exchanged(found)
+
+    async def _keep_retention(self) -> None:
+        """Once a day, what was kept for long enough."""
+        while True:
+            await asyncio.sleep(PRUNING if self._pruned else HOUSEKEEPING)
+            if self._config.record.retention is None:
+                continue
+            try:
+                done = await self._prune(NODE)
+                self._pruned = True
+                if done["segments"]:
+                    self._log.info("pruned", segments=len(done["segments"]), bytes=done["bytes"], keys=done["keys"])
+            except InterlockError as problem:
+                self._pruned = False
+                self._log.error("what was kept for long enough could not be pruned", problem=str(problem))
+
+    async def _prune(self, actor: Principal, *, dry_run: bool = False) -> dict[str, Any]:
+        """The plan may take long, and must not keep anybody from revoking a key."""
+        plan = await asyncio.get_running_loop().run_in_executor(self._questions, self._desk.plan_prune)
+        return await self._change(lambda: self._desk.prune(plan, actor, dry_run=dry_run))
 
     def _guard_recipient(self) -> None:
         found = self._desk.keyring.guard_recipient()
         if found is not None:
-            self._log.error("the record's public key was exchanged, and was put back", found=found)
-            self._desk.acts(NODE).act(Event.KEYRING_ALTERED, {"key": "record", "found": found})
+            self._tell_exchanged(found)
+
+    def _tell_exchanged(self, found: str) -> None:
+        self._log.error("the record's public key was exchanged, and was put back", found=found)
+        self._desk.acts(NODE).act(Event.KEYRING_ALTERED, {"key": "record", "found": found})
 
     def _keys_turned(self) -> None:
         """What upstreams verify with first; then what workers sign with."""

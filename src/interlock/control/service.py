@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from interlock.audit.subjects_register import names
+from interlock.audit.subjects_register import Register, names
 from interlock.clock import Clock, SystemClock
 from interlock.control.acts import open_acts
 from interlock.control.following import Follow, follow
@@ -25,12 +25,13 @@ from interlock.control.keys import Create, KeyDesk, Named, Rotate
 from interlock.control.lastused import LastUsed, last_used
 from interlock.control.paths import Paths
 from interlock.control.proof import Open, open_record
+from interlock.control.prune import Plan, PruneDesk, StateHolds, read_wanted
 from interlock.control.publish import Publisher
 from interlock.control.reading import Acknowledge, Export, Question, acknowledge, ask, export, opener
 from interlock.control.status import read_status
 from interlock.control.subjects import AddHold, Erase, Progress, ReleaseHold, SubjectDesk
 from interlock.errors import InterlockError, KeyMaterialError, NodeError, UsageError
-from interlock.keys import Keyring, open_keyring
+from interlock.keys import DayRecipient, Keyring, RecordDays, open_keyring
 from interlock.model import Event, Principal
 from interlock.snapshot import NodePage
 from interlock.store import Persons, State
@@ -73,6 +74,7 @@ class Administration:
         administration = cls(file, config, writer=writer, page=NodePage.open(paths.page) if running else None)
         if not running:
             administration.keyring.ensure()
+            RecordDays(administration.keyring, administration.clock).tend(config.retention_class)
         return administration
 
     def __enter__(self) -> Administration:
@@ -90,14 +92,21 @@ class Administration:
             self._acts = None
             if self.page is None:
                 from interlock.audit import AttestPage, log_signer, seal_now
-                from interlock.keys import recipient
+                from interlock.audit.prune import REQUESTS
 
                 paths = self.paths
                 try:
                     signer = log_signer(self.keyring)
                 except KeyMaterialError:  # revoking must not need the key-encryption key
                     signer = None
-                seal_now(paths.record, recipient(paths.keys), signer, AttestPage.open(paths.attest))
+                retention = self.config.record.retention
+                seal_now(
+                    paths.record,
+                    DayRecipient(paths.keys),
+                    signer,
+                    AttestPage.open(paths.attest),
+                    prune=(paths.run / REQUESTS, lambda: None if retention is None else retention.by_class),
+                )
         if "state" in self.__dict__:
             self.state.close()
         if self.page is not None:
@@ -128,6 +137,22 @@ class Administration:
     @cached_property
     def keyring_desk(self) -> KeyringDesk:
         return KeyringDesk(self.keyring, self.clock)
+
+    def plan_prune(self) -> Plan:
+        """What was kept for long enough, and is under no hold. Only reads, and takes its time."""
+        kept = self.config.record.retention
+        if kept is None:
+            raise UsageError("nothing is ever pruned: the file says no `record: {retention: ...}`")
+        return PruneDesk(self.paths, self.keyring, self.clock).plan(kept.by_class, self._holds())
+
+    def prune(self, plan: Plan, actor: Principal, *, dry_run: bool = False) -> dict[str, Any]:
+        """Delete it."""
+        desk = PruneDesk(self.paths, self.keyring, self.clock)
+        return desk.carry_out(plan, self._holds(), self.acts(actor), dry_run=dry_run)
+
+    def _holds(self) -> StateHolds:
+        persons = Persons(self.state)
+        return StateHolds(Register(self.paths.data_dir, persons, self.keyring, self.clock), persons)
 
     def acts(self, actor: Principal) -> ActRecorder:
         """The recorder for what `actor` does."""
@@ -185,6 +210,8 @@ class Administration:
                 return open_record(_read(arguments, Open), self.paths.record, self.keyring, self.acts(actor))
             case "audit.acknowledge":
                 return acknowledge(_read(arguments, Acknowledge), self.acts(actor))
+            case "audit.prune":
+                return self.prune(self.plan_prune(), actor, dry_run=read_wanted(arguments).dry_run)
             case "keyring.list":
                 _read(arguments, Nothing)
                 return self.keyring_desk.inventory()

@@ -29,7 +29,7 @@ from interlock.gateway.meter import Meter
 from interlock.gateway.pipeline import Pipeline
 from interlock.gateway.state import WorkerState
 from interlock.gateway.tls import Certificates
-from interlock.keys import Handover, PresentRecipient, intake
+from interlock.keys import DayRecipient, Handover, intake
 from interlock.snapshot import LimitSpec, NodePage
 from interlock.snapshot.counters import CounterTable
 from interlock.snapshot.metrics import Counter, MetricsPage
@@ -82,7 +82,7 @@ class Worker:
         self._writer = SegmentWriter(
             data_dir / "record",
             f"worker-{slot - FIRST_WORKER_SLOT}",
-            PresentRecipient(data_dir / "keys"),
+            DayRecipient(data_dir / "keys"),
             attest=AttestPage.open(run / "attest"),
             intake=lambda: intake(data_dir / "keys"),
         )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from interlock.audit.timekeeping import Timekeeper
     from interlock.config import Config
     from interlock.keys import LogKey
+    from interlock.model.retention import Retention
 
 
 class Bodies:
@@ -70,7 +71,7 @@ class Bodies:
         from interlock.control.reload import apply
         from interlock.control.service import Administration
         from interlock.control.wire import os_actor
-        from interlock.keys import Handover, ensure_log_key, handover_key
+        from interlock.keys import Handover, RecordDays, ensure_log_key, handover_key
 
         clock = SystemClock()
         notes = []
@@ -79,6 +80,7 @@ class Bodies:
             notes.append("made the node's keys")
         desk.keyring.ensure()
         ensure_log_key(desk.keyring)
+        RecordDays(desk.keyring, clock).tend(self._config.retention_class)
         acts = desk.acts(os_actor())
         try:
             if uses_own_authority(self._config) and ensure_certificate(
@@ -96,7 +98,8 @@ class Bodies:
     def recorder(self) -> None:
         """Seals what the others write."""
         from interlock.audit import AttestPage, LogSigner, run_recorder
-        from interlock.keys import LogKey, PresentRecipient, log_names
+        from interlock.audit.prune import REQUESTS
+        from interlock.keys import DayRecipient, LogKey, log_names
 
         # The one key that it needs, opened by a child: it never holds the key-encryption key.
         key = in_child(self._log_key, LogKey)
@@ -124,13 +127,21 @@ class Bodies:
 
         sealed = run_recorder(
             self._paths.record,
-            PresentRecipient(self._paths.keys),
+            DayRecipient(self._paths.keys),
             signer,
             RecordWords(page),
             AttestPage.open(self._paths.attest),
             on_tick=alive,
+            prune=(self._paths.run / REQUESTS, self._retention),
         )
         raise SystemExit(0 if sealed else 1)
+
+    def _retention(self) -> Retention | None:
+        """As the node runs with: asked only while something is to be pruned."""
+        from interlock.control.reload import read_applied
+
+        kept = read_applied(self._paths, self._file).record.retention
+        return None if kept is None else kept.by_class
 
     def _log_key(self) -> LogKey:
         from interlock.control.reload import read_applied
