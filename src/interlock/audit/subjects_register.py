@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -162,9 +162,19 @@ class Register:
                 self._persons.erase(erasure.pseudonym, self._clock.wall())
         waiting = [erasure.pseudonym for erasure in self._persons.erasures() if not erasure.scrubbed]
         if waiting:
-            _empty(self._cache)
+            self.empty_derived()
             if self._persons.scrub():
                 self._persons.mark(waiting, scrubbed=self._clock.wall())
+
+    def forget(self, segments: Sequence[bytes]) -> None:
+        """These segments are pruned: neither the database nor what was derived from the record knows them any more."""
+        self._persons.forget(segments)
+        self.empty_derived()
+        self._persons.scrub()
+
+    def empty_derived(self) -> None:
+        """Remove what was derived from the record: it can be made again."""
+        _empty(self._cache)
 
     def erasure(self, pseudonym: str) -> Erasure:
         """How far one went."""

@@ -6,14 +6,15 @@ the next, and done again by the next run after a crash:
 
  1. the act that says which key goes;
  2. its private half is destroyed: nobody can read these segments any more, from whatever copy;
- 3. the recorder is asked to delete the files (`audit/prune.py`), which it decides for itself.
+ 3. what the state database knows of their subjects is deleted, and what was derived from the record;
+ 4. the recorder is asked to delete the files (`audit/prune.py`), which it decides for itself.
 
 A hold is looked at before anything is destroyed; what cannot be looked at counts as held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
@@ -117,7 +118,11 @@ class PruneDesk:
     things.
     """
 
-    def __init__(self, paths: Paths, keyring: Keyring, clock: Clock) -> None:
+    def __init__(
+        self, paths: Paths, keyring: Keyring, clock: Clock, forget: Callable[[list[bytes]], None] = lambda _: None
+    ) -> None:
+        """`forget` is told whose segments' keys were destroyed, to destroy what else is known of them."""
+        self._forget = forget
         self._paths = paths
         self._keyring = keyring
         self._clock = clock
@@ -140,6 +145,8 @@ class PruneDesk:
         if not dry_run:
             for group in due:
                 self._destroy(group.key, acts)
+            if due:
+                self._forget([segment.ended.segment for group in due for segment in group.segments if segment.ended])
             self._ask([segment.name for group in due for segment in group.segments])
         return {
             "dry_run": dry_run,

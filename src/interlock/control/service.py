@@ -147,12 +147,14 @@ class Administration:
 
     def prune(self, plan: Plan, actor: Principal, *, dry_run: bool = False) -> dict[str, Any]:
         """Delete it."""
-        desk = PruneDesk(self.paths, self.keyring, self.clock)
+        desk = PruneDesk(self.paths, self.keyring, self.clock, self._register().forget)
         return desk.carry_out(plan, self._holds(), self.acts(actor), dry_run=dry_run)
 
+    def _register(self) -> Register:
+        return Register(self.paths.data_dir, Persons(self.state), self.keyring, self.clock)
+
     def _holds(self) -> StateHolds:
-        persons = Persons(self.state)
-        return StateHolds(Register(self.paths.data_dir, persons, self.keyring, self.clock), persons)
+        return StateHolds(self._register(), Persons(self.state))
 
     def acts(self, actor: Principal) -> ActRecorder:
         """The recorder for what `actor` does."""

@@ -114,6 +114,17 @@ class Persons:
         """As `State.scrub`."""
         return self._state.scrub()
 
+    # -- pruning
+
+    def forget(self, segments: Sequence[bytes]) -> None:
+        """Delete what is known of these segments' subjects, and whom no other segment names; all or nothing."""
+        with self._state.writing() as connection:
+            for at in range(0, len(segments), 500):
+                some = segments[at : at + 500]
+                connection.execute(delete(SUBJECTS).where(SUBJECTS.c.segment.in_(some)))
+                connection.execute(delete(ERASED).where(ERASED.c.segment.in_(some)))
+            connection.execute(delete(PERSONS).where(PERSONS.c.pseudonym.not_in(select(SUBJECTS.c.pseudonym))))
+
     # -- turning the store key
 
     def persons_under(self, keys: Sequence[str]) -> list[Person]:

@@ -19,7 +19,7 @@ from interlock.control.prune import PruneDesk, StateHolds
 from interlock.errors import KeyMaterialError, RecordError, RecordUnavailable
 from interlock.keys import DayRecipient, Keyring, RecordDays
 from interlock.model.retention import DAY
-from interlock.store import Persons, State, TakenIn
+from interlock.store import Person, Persons, State, SubjectRow, TakenIn
 from tests.unit.audit.storage import World, call, settle
 from tests.unit.control.conftest import Acts
 
@@ -309,3 +309,26 @@ def test_a_hold_that_cannot_be_opened_keeps_everything(node: Node, register: Reg
     with pytest.raises(KeyMaterialError):
         node.prune(holds_of(node, register))
     assert not (node.paths.run / "prune").exists()
+
+
+def test_what_the_database_knows_of_pruned_segments_goes_with_them(node: Node, register: Register) -> None:
+    first = node.segment()
+    node.pass_days(40)
+    second = node.segment()
+    persons = register._persons
+    ids = []
+    for path, names in ((first, ("a", "b")), (second, ("b",))):
+        with SegmentReader(path) as reader:
+            ids.append(reader.header.id)
+        rows = [SubjectRow(ids[-1], number, name, "k", b"w") for number, name in enumerate(names)]
+        new = [Person(name, name.encode(), "k", b"s") for name in names if not persons.find([name.encode()])]
+        persons.take_in(TakenIn(path.name, "", 0, 0, True), new, rows)
+    derived = node.paths.data_dir / "cache" / "columns"
+    derived.parent.mkdir()
+    derived.write_bytes(b"derived")
+    desk = PruneDesk(node.paths, node.keyring, node.clock, register.forget)
+    desk.carry_out(desk.plan(KEPT, Nothing()), Nothing(), node.acts)
+    assert persons.of_segment(ids[0]) == []
+    assert [row.pseudonym for row in persons.of_segment(ids[1])] == ["b"]
+    assert [person.pseudonym for person in persons.find([b"a", b"b"])] == ["b"]
+    assert not derived.exists()
