@@ -136,10 +136,10 @@ def test_the_record_key(make_node: MakeNode, upstream: Upstream, tmp_path: Path,
     assert node.row("/before")["outcome"] != "open"
     assert node.row("/after")["outcome"] != "open"
     heads = [path.read_bytes()[:1000] for path in (node.data / "record" / "segments").glob("*-worker-0-*")]
-    assert {identifier for head in heads for identifier in (former, new) if identifier.encode() in head} == {
-        former,
-        new,
-    }
+    sealed_to = {found[1].decode() for head in heads if (found := re.search(rb'"recipient":"([^"]+)"', head))}
+    assert new in sealed_to  # which stands for the rest of the day for what was the day's own key
+    (day,) = sealed_to - {new}
+    assert re.fullmatch(r"\d{8}-0-[0-9a-f]{16}", day)
     assert [one["details"]["new"] for one in events(node, "keyring:rotate")] == [new]
     assert node.verify()["problems"] == []
 
