@@ -1,4 +1,4 @@
-"""The life of the analyst process: a heartbeat, the exports, and what they say of themselves once a second.
+"""The life of the analyst process: a heartbeat, the exports and what they say of themselves, the record in columns.
 
 What a node exports is what it runs with: the bytes in `run/applied`, looked at again when there is a new
 snapshot. Nothing that reads the record is loaded before there is something to export.
@@ -19,11 +19,13 @@ from interlock.snapshot import NodePage
 from interlock.snapshot.page import ANALYST_SLOT, GENERATION, READY
 
 if TYPE_CHECKING:
+    from interlock.analyst.columns import Columns
     from interlock.analyst.exporter import Exporter
     from interlock.analyst.exports import Exports, Log
     from interlock.audit.subjects_reading import Names
     from interlock.config import Config, Export
     from interlock.keys import Keyring
+    from interlock.store import Persons
 
 BEAT = 0.5  # seconds
 LATER = 5.0  # seconds until a configuration that could not be read is tried again
@@ -50,13 +52,22 @@ class Analyst:
         signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
         self._page.beat(ANALYST_SLOT, self._clock.monotonic())
         self._page.set_state(ANALYST_SLOT, READY)
+        columns = self._columns()
+        columns.start()
         while not self._stop.wait(BEAT):
             self._page.beat(ANALYST_SLOT, self._clock.monotonic())
             self._look_at_configuration()
             self._tell()
+        columns.close()
         if self._exports is not None:
             self._exports.close()
             self._tell()
+
+    def _columns(self) -> Columns:
+        from interlock.analyst.columns import Columns
+        from interlock.analyst.keys import ReadingKeys
+
+        return Columns(self._data, self._keyring, self._persons, ReadingKeys(self._keyring), self._log)
 
     def _look_at_configuration(self) -> None:
         generation = self._page.words[GENERATION]
@@ -110,9 +121,13 @@ class Analyst:
     def _names(self) -> Names:
         """Who is who on the record: from the state database, which is only read."""
         from interlock.audit.subjects_register import names
+
+        return names(self._persons(), self._keyring())
+
+    def _persons(self) -> Persons:
         from interlock.store import Persons, State
 
-        return names(Persons(State.open(self._data / "state.db")), self._keyring())
+        return Persons(State.open(self._data / "state.db"))
 
     def _tell(self) -> None:
         if self._exports is None:

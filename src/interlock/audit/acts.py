@@ -18,7 +18,7 @@ from interlock.audit.subjects import PRINCIPAL, Subject
 from interlock.audit.writer import SegmentWriter
 from interlock.model import Event
 
-NAMING = ("principal", "subject")  # details that name somebody
+NAMING = ("principal", "subject")  # details that name somebody; there may be several, `subject1` and on
 NOBODY = ("process:", "service:interlock/control")  # actors that are no persons
 
 
@@ -56,7 +56,8 @@ class ActRecorder:
         told: dict[str, Any] = {}
         subjects: dict[str, int] = {}
         for name, value in details.items():
-            reference = refer(*_subject(value)) if name in NAMING and isinstance(value, str) and value else value
+            naming = name.rstrip("0123456789") in NAMING
+            reference = refer(*_subject(value)) if naming and isinstance(value, str) and value else value
             if isinstance(reference, int) and reference is not value:
                 subjects[name] = reference
             else:

@@ -6,6 +6,7 @@ that, and after a start in the middle of the record, it is read again by its id.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from interlock.audit.entries import Act, HandshakeRefused, Intent, Outcome, Refusals, Refused, decode
@@ -63,6 +64,24 @@ class Joiner:
                 self._naming.seen(fed)
                 return None
         return Joined(row, "calls", time_ns, time_ns, (fed.record,))
+
+    def waiting(self) -> list[RecordId]:
+        """Calls that have begun and not ended, by the record of their beginning."""
+        return list(self._open)
+
+    def resume(self, records: Iterable[RecordId]) -> None:
+        """Remember these calls, which began before the place where the feed goes on."""
+        for record in records:
+            if (found := self._read_again(record)) is not None:
+                self._open[record] = found
+
+    def under_way(self) -> list[Joined]:
+        """A row for each call that has begun and not ended."""
+        found = []
+        for record, (intent, time_ns) in self._open.items():
+            row = _call(record, time_ns, self._naming.named(record[0], intent), None)
+            found.append(Joined(row, "calls", time_ns, time_ns, (record,)))
+        return found
 
     def _ended(self, fed: Fed, outcome: Outcome) -> Joined | None:
         began = fed.frame.refers

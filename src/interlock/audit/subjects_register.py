@@ -35,6 +35,7 @@ from interlock.audit.subjects_reading import Names
 from interlock.clock import SECOND, Clock
 from interlock.errors import KeyMaterialError, NotFound, RecordError, UsageError
 from interlock.keys import (
+    CACHE,
     Keyring,
     StoreKeys,
     drop_old_store,
@@ -42,6 +43,7 @@ from interlock.keys import (
     intake_keys,
     keep_intake,
     store_keys,
+    turn_cache,
     turn_intake,
     turn_store,
 )
@@ -175,6 +177,8 @@ class Register:
     def empty_derived(self) -> None:
         """Remove what was derived from the record: it can be made again."""
         _empty(self._cache)
+        if self._keyring.exists(CACHE):
+            turn_cache(self._keyring)  # for copies of it, and for who reads it right now
 
     def erasure(self, pseudonym: str) -> Erasure:
         """How far one went."""

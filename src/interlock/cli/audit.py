@@ -126,6 +126,9 @@ def query(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Show what comes, as it is sealed, until Ctrl-C.")
     ] = False,
+    sql: Annotated[
+        str | None, typer.Option(metavar="SELECT", help="Ask the tables calls and acts; needs interlock[query].")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON line for each.")] = False,
 ) -> None:
     """Read the record: who called what, when, from where, with what result. Reading is itself recorded.
@@ -135,6 +138,8 @@ def query(
     Example:  interlock audit query --since 1h --decision deny --status 4xx --source 203.0.113.0/24 --json
 
     Example:  interlock audit query --follow --principal "service:partners/*"
+
+    Example:  interlock audit query --sql "SELECT route, count(*), avg(duration_ms) FROM calls GROUP BY route"
     """
     from interlock.cli.follow import filters_of
     from interlock.cli.follow import follow as follow_record
@@ -143,6 +148,12 @@ def query(
     if decision not in (None, "allow", "deny"):
         raise UsageError("--decision is allow or deny")
     filters = filters_of(reason=reason, route=route, service=service, source=source, method=method, status=status)
+    if sql is not None:
+        from interlock.cli.sql import ask
+
+        if filters or since or until or principal or decision or limit or acts or follow:
+            raise UsageError("--sql says all that is asked: but for --json no other option goes with it")
+        return ask(Settings.of(context), sql, as_json=as_json)
     show = _print_line if as_json else _show
     kind = "acts" if acts else "calls"
     if follow:

@@ -29,7 +29,7 @@ PATIENCE = 10.0  # seconds for another command to end
 STARTING = 15.0  # seconds for control to come up
 BRIEF = 3.0  # seconds for control to revoke; then it is done without it
 # What is safe while the node's control is down.
-BESIDE_THE_NODE = frozenset({"key.revoke", "key.list", "audit.query", "audit.follow", "audit.export"})
+BESIDE_THE_NODE = frozenset({"key.revoke", "key.list", "audit.query", "audit.sql", "audit.follow", "audit.export"})
 
 
 class Settings:

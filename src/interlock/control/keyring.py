@@ -35,6 +35,7 @@ NOT_HERE = {
     "ca": "whoever calls trusts its certificate; it is not replaced while they do",
     "server": "its certificate is renewed with a new key by itself, at two thirds of its life",
     "intake": "it is turned by itself with each erasure: `interlock audit erase`",
+    "cache": "it is turned by itself with each erasure, and when segments are pruned",
     "store": "it is turned by itself with each erasure: `interlock audit erase`",
 }
 

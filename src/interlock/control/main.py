@@ -49,7 +49,7 @@ PRUNING = 86_400.0
 OVERLAY = 1024 * 1024  # bytes of changes after which a new snapshot takes them in
 READERS = 2  # questions to the record at a time
 FOLLOWERS = 8  # who watch the record at a time
-READING = frozenset({"audit.query", "audit.export", "key.list"})  # what may take long and changes nothing
+READING = frozenset({"audit.query", "audit.sql", "audit.export", "key.list"})  # what may take long and changes nothing
 T = TypeVar("T")
 
 

@@ -16,6 +16,7 @@ class Paths:
         self.pki = data_dir / "pki"
         self.record = data_dir / "record"
         self.run = data_dir / "run"
+        self.cache = data_dir / "cache"  # derived from the record; emptied when somebody is erased
         self.snapshot = self.run / "snapshot"
         self.page = self.run / "page"
         self.changes = self.run / "changes.log"

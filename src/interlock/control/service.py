@@ -190,6 +190,11 @@ class Administration:
             case "audit.query":
                 question = _read(arguments, Question)
                 return ask(question, self.paths.record, self.keyring, self.state, self.acts(actor), row)
+            case "audit.sql":
+                from interlock.control.sql import Sql, ask_sql
+
+                asked = _read(arguments, Sql)
+                return ask_sql(asked, self.paths, self.keyring, self.state, self.acts(actor), row)
             case "audit.follow":
                 follows = _read(arguments, Follow)
                 acts = self.acts(actor)

@@ -1,6 +1,7 @@
 """The node's keys: the KEK, what is sealed under it, the record's recipient, API key material."""
 
 from interlock.keys.apikey import lookup_hash, mint, well_formed
+from interlock.keys.cache_key import CACHE, cache_key, turn_cache
 from interlock.keys.handover import Handed, Handover, handover_key
 from interlock.keys.intake import INTAKE, intake, intake_keys, keep_intake, turn_intake
 from interlock.keys.kek import ensure_folder, load_kek, parse_kek
@@ -14,6 +15,7 @@ from interlock.keys.wrapping import Kek, KekUnavailable, LocalKek
 
 __all__ = [
     "ASSERTION",
+    "CACHE",
     "INTAKE",
     "LOG",
     "LOOKUP",
@@ -33,6 +35,7 @@ __all__ = [
     "RecordDays",
     "StoreKey",
     "StoreKeys",
+    "cache_key",
     "drop_old_store",
     "ensure_folder",
     "ensure_log_key",
@@ -51,6 +54,7 @@ __all__ = [
     "recipient",
     "rotate_log_key",
     "store_keys",
+    "turn_cache",
     "turn_intake",
     "turn_store",
     "well_formed",

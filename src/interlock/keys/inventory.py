@@ -27,6 +27,7 @@ KNOWN: Final = {
     "log": ("signs the record's checkpoints", "Ed25519"),
     "intake": ("takes in the keys of persons in the record", "X25519 (HPKE)"),
     "store": ("wraps the keys of persons in the record", "AES-256-GCM"),
+    "cache": ("wraps the keys of what is derived from the record", "AES-256-GCM"),
     INVENTORY: ("this inventory", "AES-256-GCM"),
 }
 
