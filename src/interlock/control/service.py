@@ -194,7 +194,8 @@ class Administration:
                 from interlock.control.sql import Sql, ask_sql
 
                 asked = _read(arguments, Sql)
-                return ask_sql(asked, self.paths, self.keyring, self.state, self.acts(actor), row)
+                acts, stopping = self.acts(actor), self.stopping.is_set
+                return ask_sql(asked, self.paths, self.keyring, self.state, acts, row, stopping)
             case "audit.follow":
                 follows = _read(arguments, Follow)
                 acts = self.acts(actor)

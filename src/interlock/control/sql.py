@@ -7,6 +7,7 @@ that person takes it out of there, too.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from interlock.audit.columns import Builder, Unreadable, answer, need_extra
 from interlock.audit.columns.cache import Manifest
 from interlock.control.paths import Paths
 from interlock.control.reading import opener
-from interlock.errors import RecordError, UsageError
+from interlock.errors import NodeError, RecordError, UsageError
 from interlock.keys import Keyring, cache_key
 from interlock.model import Event
 from interlock.store import Persons, State
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 LONGEST = 20_000  # characters
 TRIES = 5
+PAUSE = 0.1  # seconds
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _SUBJECT = re.compile(r"[a-z][a-z0-9_.-]*:[^\s%*]+")
 
@@ -42,6 +44,7 @@ def ask_sql(
     state: State,
     acts: ActRecorder,
     row: Callable[[dict[str, Any]], None],
+    stopping: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Bring the columns up to date, then answer.
 
@@ -59,11 +62,13 @@ def ask_sql(
     def told(entry: dict[str, Any]) -> None:
         nonlocal said
         said += "row" in entry
+        if stopping():
+            raise NodeError("the node stops")
         row(entry)
 
     try:
         for _ in range(TRIES):
-            problem = _bring_up_to_date(builder, row)
+            problem = _bring_up_to_date(builder, told)
             with builder.cache.held(shared=True):
                 manifest = builder.usable(cache_key(keyring))
                 if manifest is None:  # somebody was erased in between
@@ -97,8 +102,11 @@ def _answered(sql: str, builder: Builder, manifest: Manifest, key: bytes, row: C
 def _bring_up_to_date(builder: Builder, row: Callable[[dict[str, Any]], None]) -> str:
     """Until all that is sealed is there; gives why it does not go on."""
     while True:
-        done = builder.step()
-        assert done is not None
+        done = builder.step(wait=False)
+        if done is None:  # the analyst is at it, or somebody reads
+            time.sleep(PAUSE)
+            row({})
+            continue
         if done.problem or not done.frames:
             return done.problem
         row({"done": done.total - done.left, "of": done.total})

@@ -109,7 +109,7 @@ class Builder:
         there = {path.name[-12:-4] for path in segment_files(self._record)}
         gone = {segment for file in manifest.files for segment in file.segments if segment[:8] not in there}
         total = journal_bytes_after(self._record, BEGINNING)
-        if frames or gone:
+        if frames or gone or not manifest.state:
             try:
                 if gone:
                     old, key = key, turn_cache(keyring)
@@ -129,7 +129,8 @@ class Builder:
             assert self._joiner is not None
             manifest.cursor = str(self._feed.cursor)
             manifest.under_way = [format_id(record) for record in self._joiner.waiting()]
-            manifest.problems = list(self._problems)[:_PROBLEMS]
+            problems = [text for text in self._problems if not any(segment in text for segment in gone)]
+            manifest.problems = problems[:_PROBLEMS]
             manifest.seen = dict(list(manifest.seen.items())[-_SEEN:])
             self.cache.publish(manifest, key)
             self._after = manifest.state
@@ -166,9 +167,10 @@ class Builder:
                 return rows, frames, str(error)
             for fed in found:
                 segment = fed.record[0].hex()
-                if fed.record[1] < seen.get(segment, 0):
+                following = seen.pop(segment, 0)  # the newest last
+                seen[segment] = max(following, fed.record[1] + 1)
+                if fed.record[1] < following:
                     continue
-                seen[segment] = fed.record[1] + 1
                 joined = self._joiner.add(fed)
                 if joined is not None:
                     rows[joined.kind].append(joined)
