@@ -79,7 +79,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=4.0, help="of load for each figure (4)")
     parser.add_argument("--quick", action="store_true", help="one round of 2 s: a look, not a figure to quote")
     parser.add_argument(
-        "--only", default="", help="comma separated parts (ratios, scale, memory, budget, record) or gateways"
+        "--only", default="", help="comma separated parts (ratios, scale, memory, budget, record, sql) or gateways"
     )
     parser.add_argument("--write", action="store_true", help="write the figures to bench/README.md")
     options = parser.parse_args(arguments)
@@ -91,7 +91,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def sections(options: argparse.Namespace, made: material.Material) -> Iterable[tuple[str, str]]:
     """Each section's title and text, made as it is asked for."""
     only = {word.strip() for word in options.only.split(",") if word.strip()}
-    parts = {"ratios", "scale", "memory", "budget", "record"}
+    parts = {"ratios", "scale", "memory", "budget", "record", "sql"}
     starts = gateways(made)
     chosen = {row: start for row, start in starts.items() if row in only}
     if not only or "ratios" in only or chosen:
@@ -113,6 +113,10 @@ def sections(options: argparse.Namespace, made: material.Material) -> Iterable[t
         import record
 
         yield "The record alone", record.run(say)
+    if not only or "sql" in only:
+        import sql
+
+        yield "The record in SQL", sql.run(say)
     unknown = only - parts - set(starts)
     if unknown:
         raise BenchError(
