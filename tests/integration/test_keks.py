@@ -194,7 +194,7 @@ def test_a_keyring_in_a_transit_engine(vault: Vault, tmp_path: Path) -> None:
     ring.ensure()
     lookup = ring.lookup_key
     vault.rotate("interlock")
-    assert ring.rewrap(in_vault(vault), again=True) == 4
+    assert ring.rewrap(in_vault(vault), again=True) == len(list(ring.folder.glob("*.sealed")))
     assert b"vault:v2" not in (tmp_path / "keys" / "lookup.sealed").read_bytes()  # base64 of it
     ring.rewrap(in_vault(vault, key="next"))
     del vault.keys["interlock"]

@@ -18,6 +18,9 @@ from interlock.errors import RecordError
 from interlock.tlog import HASH_SIZE, TILE_WIDTH, Tile
 
 
+_LOOKS = 3  # the recorder may put a wider tile in the place of a partial one between a look and the opening
+
+
 class Tiles:
     """Reads and writes the tiles of one record. Is a `tlog.TileReader`."""
 
@@ -33,17 +36,18 @@ class Tiles:
 
     def read(self, level: int, index: int, width: int) -> bytes:
         """The first `width` hashes of a tile, from the tile itself or from a wider one; else `RecordError`."""
-        for path in self._holding(Tile(level, index, width)):
-            try:
-                fd = self._files.open(path)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise RecordError(f"{path} cannot be read: {error.strerror}") from error
-            try:
-                return read_all(self._files, fd, width * HASH_SIZE, 0)
-            finally:
-                self._files.close(fd)
+        for _ in range(_LOOKS):
+            for path in self._holding(Tile(level, index, width)):
+                try:
+                    fd = self._files.open(path)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    raise RecordError(f"{path} cannot be read: {error.strerror}") from error
+                try:
+                    return read_all(self._files, fd, width * HASH_SIZE, 0)
+                finally:
+                    self._files.close(fd)
         raise RecordError(f"{self._log / Tile(level, index, width).path} is missing")
 
     def write(self, tiles: Iterable[tuple[Tile, bytes]]) -> None:
