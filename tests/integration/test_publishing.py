@@ -170,6 +170,7 @@ def metrics(node: Node) -> str:
     return httpx.get(f"{node.status()['admin']}/metrics", trust_env=False).text
 
 
+@pytest.mark.soak
 def test_killed_under_load_what_is_published_is_always_whole_and_goes_on(
     node: Node, upstream: Upstream, make_witness: Callable[..., WitnessProcess]
 ) -> None:
@@ -267,6 +268,7 @@ def test_two_histories_under_one_key_and_a_replaced_log(
     assert published(other) == b""
 
 
+@pytest.mark.soak
 def test_liars_and_slow_ones_neither_block_nor_count(
     node: Node, upstream: Upstream, make_witness: Callable[..., WitnessProcess], tmp_path: Path
 ) -> None:
@@ -322,6 +324,7 @@ def test_over_tls_only_with_the_right_authority(
     assert eventually(lambda: published_size(node) > 0, 70), node.status()
 
 
+@pytest.mark.soak
 def test_an_idle_node_is_cosigned_again_each_minute(
     node: Node, upstream: Upstream, make_witness: Callable[..., WitnessProcess]
 ) -> None:
