@@ -17,7 +17,6 @@ from interlock.audit.watch import Watch
 from interlock.errors import RecordError
 from interlock.tlog import HASH_SIZE, TILE_WIDTH, Tile
 
-
 _LOOKS = 3  # the recorder may put a wider tile in the place of a partial one between a look and the opening
 
 
