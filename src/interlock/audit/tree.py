@@ -198,11 +198,7 @@ class RecordTree:
 
     def _read(self, problems: list[str], signer: Signer) -> Checkpoint | None:
         try:
-            fd = self._files.open(self._path)
-            try:
-                return signer.open(read_all(self._files, fd, LARGEST_CHECKPOINT, 0))
-            finally:
-                self._files.close(fd)
+            return signer.open(read_checkpoint(self._files, self._path))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -220,6 +216,15 @@ class RecordTree:
             self._write_tiles()
             if self.size == size:
                 return
+
+
+def read_checkpoint(files: Files, path: Path) -> bytes:
+    """A checkpoint as it lies there, not verified; `OSError`."""
+    fd = files.open(path)
+    try:
+        return read_all(files, fd, LARGEST_CHECKPOINT, 0)
+    finally:
+        files.close(fd)
 
 
 def partial_tiles(size: int) -> list[Tile]:

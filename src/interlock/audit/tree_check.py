@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from interlock.audit.files import Files, read_all
+from interlock.audit.files import Files
 from interlock.audit.journal import Signed
 from interlock.audit.report import Report
 from interlock.audit.signing import LogVerifier
 from interlock.audit.tiles import Tiles
-from interlock.audit.tree import CHECKPOINT, LARGEST_CHECKPOINT, PUBLISHED, Edge
+from interlock.audit.tree import CHECKPOINT, PUBLISHED, Edge, read_checkpoint
 from interlock.errors import LogError, RecordError
 from interlock.tlog import (
     EMPTY_ROOT,
@@ -135,11 +135,7 @@ class TreeCheck:
         """What witnesses have cosigned; held against the record as one that was kept elsewhere."""
         name = f"log/{PUBLISHED}"
         try:
-            fd = self._files.open(self._record / name)
-            try:
-                return [(name, read_all(self._files, fd, LARGEST_CHECKPOINT, 0))]
-            finally:
-                self._files.close(fd)
+            return [(name, read_checkpoint(self._files, self._record / name))]
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -148,11 +144,7 @@ class TreeCheck:
 
     def _newest(self) -> Checkpoint | None:
         try:
-            fd = self._files.open(self._record / "log" / CHECKPOINT)
-            try:
-                data = read_all(self._files, fd, LARGEST_CHECKPOINT, 0)
-            finally:
-                self._files.close(fd)
+            data = read_checkpoint(self._files, self._record / "log" / CHECKPOINT)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -178,12 +170,10 @@ class TreeCheck:
             count = min([end - self._tree.size for end in ends], default=len(self._leaves))
             leaves, self._leaves = self._leaves[:count], self._leaves[count:]
             last = self._tree.size + len(leaves) >= self._tiled
-            wrong = False
             for tile, data in self._edge.grow(self._tree, leaves):
                 if self._tree.size <= self._tiled and (last or tile.width == TILE_WIDTH):
                     try:
-                        wrong = self._tiles.read(tile.level, tile.index, tile.width) != data
-                        if wrong:
+                        if self._tiles.read(tile.level, tile.index, tile.width) != data:
                             self._report.problem(f"log/{tile.path}", "was altered")
                     except RecordError as error:
                         self._report.problem(f"log/{tile.path}", str(error))
