@@ -2,7 +2,8 @@
 
 One JSON line for each closed segment that was found good: what the journal said of it, what the file looked like,
 and what its records mean for others. A line counts only while all of that is still so. What was changed meanwhile
-so that inode, size and time of change stay the same is not seen: an audit begins anew, without such a file.
+so that inode, size and time of change stay the same is not seen, and whoever may write this file can have a segment
+passed over: it MUST lie where only the one who verifies may write. An audit begins anew, without such a file.
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ def verify(
     ] = False,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Remember there what was found good, and do not read it again."),
+        typer.Option(
+            metavar="FILE", help="Remember there, where only you may write, what was found good; do not read it again."
+        ),
     ] = None,
     head: Annotated[
         str | None,

@@ -9,6 +9,7 @@ import msgspec
 
 from interlock.audit import parse_id
 from interlock.audit.prove import open_frame
+from interlock.control.reading import opener
 from interlock.errors import RecordError, UsageError
 from interlock.keys import Keyring
 from interlock.model import Event
@@ -28,9 +29,5 @@ def open_record(wanted: Open, record: Path, keyring: Keyring, acts: ActRecorder)
     except RecordError as error:
         raise UsageError(str(error)) from None
     acts.act(Event.RECORD_READ, {"kind": "proof", "record": wanted.record})
-
-    def open_key(recipient: str, sealed: bytes, info: bytes) -> bytes:
-        return keyring.open_record_key(recipient).open(sealed, info)
-
-    opening: dict[str, Any] = msgspec.to_builtins(open_frame(record, found, open_key))
+    opening: dict[str, Any] = msgspec.to_builtins(open_frame(record, found, opener(keyring)))
     return opening
