@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 
 from interlock.audit.entries import decode
-from interlock.audit.files import Files, read_all
+from interlock.audit.files import Files
 from interlock.audit.journal import numbers
 from interlock.audit.reader import OpenKey, SegmentReader, frame_reader, segment_files
 from interlock.audit.segment import FRAME_HEADER, SMALLEST_FRAME, RecordId, format_id
 from interlock.audit.signing import LogVerifier
 from interlock.audit.tiles import Tiles
-from interlock.audit.tree import CHECKPOINT, LARGEST_CHECKPOINT, PUBLISHED, seals
+from interlock.audit.tree import CHECKPOINT, PUBLISHED, read_checkpoint, seals
 from interlock.errors import LogError, RecordError
 from interlock.model.events import BY_CODE
 from interlock.tlog import (
@@ -67,32 +67,22 @@ class Proven(msgspec.Struct, frozen=True):
 
 def newest_checkpoint(record: Path, files: Files | None = None) -> bytes:
     """The signed checkpoint as it lies there; `RecordError` if there is none."""
-    files = files or Files()
     try:
-        fd = files.open(record / "log" / CHECKPOINT)
+        return read_checkpoint(files or Files(), record / "log" / CHECKPOINT)
     except FileNotFoundError:
         raise RecordError("there is no checkpoint yet: the recorder signs the first within a second") from None
     except OSError as error:
         raise RecordError(f"the checkpoint cannot be read: {error.strerror}") from error
-    try:
-        return read_all(files, fd, LARGEST_CHECKPOINT, 0)
-    finally:
-        files.close(fd)
 
 
 def published_checkpoint(record: Path, files: Files | None = None) -> bytes | None:
     """The one that witnesses have cosigned, as it lies there; None if there is none."""
-    files = files or Files()
     try:
-        fd = files.open(record / "log" / PUBLISHED)
+        return read_checkpoint(files or Files(), record / "log" / PUBLISHED)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise RecordError(f"the published checkpoint cannot be read: {error.strerror}") from error
-    try:
-        return read_all(files, fd, LARGEST_CHECKPOINT, 0)
-    finally:
-        files.close(fd)
 
 
 def prove(record: Path, wanted: RecordId, log: LogVerifier, opening: Opening | None = None) -> bytes:
