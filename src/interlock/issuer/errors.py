@@ -1,0 +1,28 @@
+"""What the issuer refuses with: the error codes of OAuth 2.0 and of what extends it."""
+
+from __future__ import annotations
+
+from interlock.errors import InterlockError
+
+
+class OAuthError(InterlockError):
+    """`error` is a code of RFC 6749 section 5.2 or a registered one; `description` is for the client's developer.
+
+    `note` is for the record alone. A description MUST NOT tell what the client could not know anyway.
+    """
+
+    def __init__(
+        self,
+        error: str,
+        description: str = "",
+        *,
+        status: int = 400,
+        fields: tuple[tuple[str, str], ...] = (),
+        note: str = "",
+    ) -> None:
+        super().__init__(f"{error}: {description}" if description else error)
+        self.error = error
+        self.description = description
+        self.status = status
+        self.fields = fields  # header fields of the answer
+        self.note = note

@@ -1,0 +1,135 @@
+"""What the issuer is asked and what it answers, as values: whoever serves it brings the bytes.
+
+A request has passed the gateway: its head was parsed strictly, its path is canonical, where it came from is
+known. A parameter MUST NOT be given twice (RFC 6749 section 3.1); one with an empty value was not given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from interlock.issuer.errors import OAuthError
+
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+FIELDS = 128  # of a form
+NO_STORE = (("cache-control", "no-store"),)
+
+
+class Request:
+    """One request to the issuer."""
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        source: str = "",
+        certificate: bytes = b"",
+        now: int = 0,
+        call: str = "",
+    ) -> None:
+        self.method = method
+        self.path = path  # canonical, without the query
+        self.query = query  # as sent
+        self.headers = headers or {}  # by lower-case name; of a name given twice, the values joined by ", "
+        self.body = body
+        self.source = source  # the caller's address
+        self.certificate = certificate  # of the client, DER; empty: none was shown
+        self.now = now  # wall ns
+        self.call = call  # trace id of the call on the record
+
+    @cached_property
+    def parameters(self) -> dict[str, str]:
+        """Those of the query."""
+        return _parameters(self.query)
+
+    @cached_property
+    def form(self) -> dict[str, str]:
+        """Those of the body (RFC 6749 appendix B)."""
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != FORM:
+            raise OAuthError("invalid_request", f"the body must be {FORM}")
+        try:
+            text = self.body.decode("ascii")
+        except UnicodeDecodeError:
+            raise OAuthError("invalid_request", "the form must be percent-encoded") from None
+        return _parameters(text)
+
+    @cached_property
+    def json(self) -> dict[str, Any]:
+        """The body as one JSON object."""
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != JSON:
+            raise OAuthError("invalid_request", f"the body must be {JSON}")
+        try:
+            return msgspec.json.decode(self.body, type=dict[str, Any])
+        except msgspec.MsgspecError:
+            raise OAuthError("invalid_request", "the body is not a JSON object") from None
+
+    @cached_property
+    def cookies(self) -> dict[str, str]:
+        """By name; nothing at all if they cannot be read."""
+        try:
+            return {name: morsel.value for name, morsel in SimpleCookie(self.headers.get("cookie", "")).items()}
+        except CookieError:
+            return {}
+
+
+class Response(msgspec.Struct, frozen=True):
+    """One answer. `fields` are header fields besides the body's length."""
+
+    status: int
+    fields: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def with_fields(self, *fields: tuple[str, str]) -> Response:
+        """The same with more header fields."""
+        return Response(self.status, self.fields + fields, self.body)
+
+
+def json_response(
+    value: Any, status: int = 200, fields: Iterable[tuple[str, str]] = NO_STORE, *, kind: str = JSON
+) -> Response:
+    """A JSON answer that nobody keeps (RFC 6749 section 5.1) unless `fields` says otherwise."""
+    return Response(status, (("content-type", kind), *fields), msgspec.json.encode(value))
+
+
+def html_response(page: str, status: int = 200, fields: Iterable[tuple[str, str]] = ()) -> Response:
+    """A page; who writes it brings its content security policy in `fields`."""
+    return Response(status, (("content-type", "text/html; charset=utf-8"), *NO_STORE, *fields), page.encode("utf-8"))
+
+
+def redirect(location: str, fields: Iterable[tuple[str, str]] = (), *, status: int = 303) -> Response:
+    """On to another page, by GET (RFC 9700 section 4.12: never 307, which would carry a form along)."""
+    return Response(status, (("location", location), *NO_STORE, *fields))
+
+
+def error_response(problem: OAuthError) -> Response:
+    """RFC 6749 section 5.2."""
+    said = {"error": problem.error}
+    if problem.description:
+        said["error_description"] = problem.description
+    return json_response(said, problem.status, (*NO_STORE, *problem.fields))
+
+
+def _parameters(text: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS, errors="strict")
+    except ValueError:
+        raise OAuthError("invalid_request", "the parameters cannot be read") from None
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in found:
+            raise OAuthError("invalid_request", f"{name[:40]} is given more than once")
+        found[name] = value
+    return {name: value for name, value in found.items() if value}
