@@ -13,6 +13,7 @@ from interlock.config.keys import AnyKek, Keys, Pkcs11, Pkcs11Source, Transit, T
 from interlock.config.listeners import CertificateFiles, Connections, HostCertificate, Listener
 from interlock.config.loader import load, parse
 from interlock.config.model import Config
+from interlock.config.own_issuer import OwnIssuer
 from interlock.config.patterns import Param, Pattern, parse_pattern
 from interlock.config.record import Publish, Record, WitnessAt, Witnesses
 from interlock.config.retention import Retention
@@ -39,6 +40,7 @@ __all__ = [
     "Keys",
     "Listener",
     "Only",
+    "OwnIssuer",
     "Param",
     "Pattern",
     "Pkcs11",

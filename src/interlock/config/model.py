@@ -12,7 +12,6 @@ from interlock.config.exports import Export
 from interlock.config.fields import (
     Duration,
     FilePath,
-    HttpsUrl,
     ListenAddress,
     Name,
     Network,
@@ -28,6 +27,7 @@ from interlock.config.hosts import Address
 from interlock.config.issuers import Identities
 from interlock.config.keys import Keys
 from interlock.config.listeners import Connections, Defaults, Listener, Mode
+from interlock.config.own_issuer import OwnIssuer
 from interlock.config.record import Record
 from interlock.config.routes import Route
 from interlock.config.services import Service, Trust, Zone
@@ -36,13 +36,6 @@ from interlock.errors import ConfigProblem
 from interlock.model.retention import CLASSES, STANDARD
 
 Framework = Literal["gdpr", "hipaa", "pci-dss-4.0.1"]
-
-
-class OwnIssuer(Section):
-    """Interlock as an issuer of tokens. Accepted and checked; not used yet."""
-
-    url: HttpsUrl
-    """Its own URL, never taken from a call's Host."""
 
 
 class Objectives(Section):

@@ -25,6 +25,7 @@ KNOWN: Final = {
     "ca": ("signs certificates", "ECDSA P-256"),
     "server": ("serves `tls: auto`", "ECDSA P-256"),
     "log": ("signs the record's checkpoints", "Ed25519"),
+    "issuer": ("signs tokens", "ES256 or EdDSA"),
     "intake": ("takes in the keys of persons in the record", "X25519 (HPKE)"),
     "store": ("wraps the keys of persons in the record", "AES-256-GCM"),
     "cache": ("wraps the keys of what is derived from the record", "AES-256-GCM"),

@@ -42,6 +42,13 @@ class Event(Enum):
     HOLD_RELEASE = 64, "hold:release"
     TIME_STEP = 70, "time:step"
     TIME_SYNC = 71, "time:sync"
+    TOKEN_ISSUE = 80, "token:issue"
+    TOKEN_REFUSED = 81, "token:refused"
+    CLIENT_CREATE = 82, "client:create"
+    CLIENT_CHANGE = 83, "client:change"
+    CLIENT_DISABLE = 84, "client:disable"
+    GRANT_GIVE = 85, "grant:give"  # somebody allowed a client something
+    GRANT_REVOKE = 86, "grant:revoke"
 
     def __init__(self, code: int, text: str) -> None:
         self.code = code

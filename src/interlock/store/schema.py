@@ -115,6 +115,36 @@ HOLDS = Table(
     Column("added", BigInteger, nullable=False),
 )
 
+# -- the authorization server: clients, and what people allowed them
+
+CLIENTS = Table(
+    "clients",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("disabled", BigInteger, nullable=False),  # when it was; 0: it was not
+    Column("data", Text, nullable=False),  # JSON: all of it
+)
+Index("clients_principal", CLIENTS.c.principal)
+
+GRANTS = Table(
+    "grants",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("client_id", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("current", LargeBinary(32), nullable=False),  # keyed hash of the refresh token that is good
+    Column("expires", BigInteger, nullable=False),
+    Column("revoked", BigInteger, nullable=False),
+    Column("data", Text, nullable=False),  # JSON: all of it
+)
+for _column in ("client_id", "principal", "account", "session", "expires"):
+    Index(f"grants_{_column}", GRANTS.c[_column])
+
 
 def _first(connection: Connection) -> None:
     METADATA.create_all(connection, tables=[API_KEYS, REVOCATIONS])
@@ -124,7 +154,11 @@ def _persons(connection: Connection) -> None:
     METADATA.create_all(connection, tables=[PERSONS, SUBJECTS, ERASED, TAKEN_IN, ERASURES, HOLDS])
 
 
-MIGRATIONS = (_first, _persons)
+def _issuer(connection: Connection) -> None:
+    METADATA.create_all(connection, tables=[CLIENTS, GRANTS])
+
+
+MIGRATIONS = (_first, _persons, _issuer)
 VERSION = len(MIGRATIONS)
 
 

@@ -1,0 +1,94 @@
+"""The section about Interlock's own authorization server."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from interlock.clock import SECOND
+from interlock.config.fields import Duration, HttpsUrl, Section, duration, fault, words
+
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+OWN_AUTHORITY = "interlock"  # of all principals that the node itself vouches for
+
+ScopeName = Annotated[str, Field(pattern=r"^[!#-\[\]-~]{1,128}$")]  # RFC 6749 section 3.3
+Resource = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[!-~]+$")]
+
+
+def _issuer_url(value: str) -> str:
+    """RFC 8414 section 2; without a slash at its end, since issuers are compared as they are written."""
+    if value.endswith("/"):
+        raise fault("ends with a slash; tokens name the issuer exactly as it stands here", value.rstrip("/"))
+    return value
+
+
+class Sessions(Section):
+    """How long somebody stays signed in."""
+
+    idle: Annotated[Duration, duration("1m", "1d")] = 15 * MINUTE
+    """Without a sign of life."""
+    absolute: Annotated[Duration, duration("5m", "30d")] = 12 * HOUR
+    """In any case."""
+
+
+class OwnIssuer(Section):
+    """Interlock as an issuer of tokens: OAuth 2.1 and OpenID Connect."""
+
+    url: Annotated[HttpsUrl, AfterValidator(_issuer_url)]
+    """Its own URL, never taken from a call's Host: `iss` of its tokens, and where its metadata is found."""
+    audience: Annotated[
+        tuple[Resource, ...], BeforeValidator(words, json_schema_input_type=str | list[str])
+    ] = ()
+    """What this node's own routes are called in `aud`; left out: the URL."""
+    resources: Annotated[
+        tuple[Resource, ...], BeforeValidator(words, json_schema_input_type=str | list[str])
+    ] = ()
+    """Other APIs that tokens may be asked for (`resource`, RFC 8707)."""
+    scopes: dict[ScopeName, str] = Field(default_factory=dict)
+    """What may be asked for, and what it means to the person who is asked, as in
+    `accounts.read: See your accounts`."""
+    signing: Literal["ES256", "EdDSA"] = "ES256"
+    """What tokens are signed with."""
+    rotate: Annotated[Duration, duration("1d", "400d")] = 90 * DAY
+    """How long one key signs; the next is published a day before it does."""
+    access_token: Annotated[Duration, duration("30s", "1h")] = 5 * MINUTE
+    """How long an access token lives."""
+    refresh_token: Annotated[Duration, duration("5m", "400d")] = 30 * DAY
+    """How long a refresh token may rest unused."""
+    session: Sessions = Sessions()
+    second_factor: Literal["optional", "required"] = "optional"
+    """Whether people must have one."""
+    profile: Literal["fapi2"] | None = None
+    """`fapi2`: what the FAPI 2.0 Security Profile asks, and nothing it does not allow."""
+    registration: Literal["off", "token"] = "off"
+    """Whether clients may register themselves (RFC 7591), with an initial access token."""
+
+    @model_validator(mode="after")
+    def _lifetimes(self) -> Self:
+        if self.session.idle > self.session.absolute:
+            raise fault("session.idle is longer than session.absolute")
+        return self
+
+    @property
+    def host(self) -> str:
+        """The host of its URL, in small letters."""
+        return (urlsplit(self.url).hostname or "").lower()
+
+    @property
+    def path(self) -> str:
+        """The path of its URL: empty, or `/tenant`."""
+        return urlsplit(self.url).path
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers come by https."""
+        return self.url.startswith("https:")
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """What this node's own routes are called in `aud`."""
+        return self.audience or (self.url,)

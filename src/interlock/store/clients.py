@@ -1,0 +1,235 @@
+"""Clients of the authorization server, and the grants that refresh tokens stand for.
+
+A client is kept whole as JSON beside the columns that are searched; secrets are keyed hashes only.
+Times are wall nanoseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select, update
+
+from interlock.errors import NotFound, StateError, UsageError
+from interlock.store.schema import CLIENTS, GRANTS
+from interlock.store.state import State
+
+
+class Secret(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A client secret: its keyed hash, and until when it is good (0: as long as the client is)."""
+
+    hash: bytes
+    created: int
+    until: int = 0
+
+    def __repr__(self) -> str:
+        return f"Secret(created={self.created})"
+
+
+class Client(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One client, with the names of RFC 7591 where it has them.
+
+    A client that authenticates by nothing (`none`) is a public one.
+    """
+
+    client_id: str
+    client_name: str
+    principal: str  # kind:interlock/name: who its own tokens are of
+    created: int
+    token_endpoint_auth_method: str = "client_secret_basic"
+    secrets: tuple[Secret, ...] = ()
+    grant_types: tuple[str, ...] = ("client_credentials",)
+    redirect_uris: tuple[str, ...] = ()
+    post_logout_redirect_uris: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()  # of its own tokens
+    scopes: tuple[str, ...] = ()  # it may ask for
+    resources: tuple[str, ...] = ()  # of the file's, it may ask for; empty: the node's own
+    jwks: dict[str, Any] | None = None  # its public keys
+    jwks_uri: str = ""
+    certificate_sha256: tuple[str, ...] = ()  # of self-signed certificates (RFC 8705 section 2.2), hex
+    tls_client_auth_subject_dn: str = ""
+    tls_client_auth_san_dns: str = ""
+    tls_client_auth_san_uri: str = ""
+    tls_client_certificate_bound_access_tokens: bool = False
+    dpop_bound_access_tokens: bool = False
+    require_pushed_authorization_requests: bool = False
+    require_signed_request_object: bool = False
+    request_object_signing_alg: str = ""
+    token_endpoint_auth_signing_alg: str = ""
+    opaque: bool = False  # its access tokens are references
+    first_party: bool = False  # people are not asked for their consent
+    backchannel_logout_uri: str = ""
+    client_uri: str = ""
+    registration: bytes = b""  # keyed hash of its registration access token (RFC 7592)
+    disabled: int = 0  # when it was; 0: it was not
+    acts: tuple[str, ...] = ()  # the record's ids of what was done to it
+
+    @property
+    def public(self) -> bool:
+        return self.token_endpoint_auth_method == "none"
+
+
+class Grant(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What somebody has allowed a client once: the family of refresh tokens that follow each other."""
+
+    id: str
+    client_id: str
+    principal: str
+    created: int
+    expires: int  # unless it is used before
+    current: bytes  # keyed hash of the one refresh token that is good
+    account: str = ""  # whose, where a person is behind it
+    scopes: tuple[str, ...] = ()
+    audience: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    details: tuple[dict[str, Any], ...] = ()  # authorization_details (RFC 9396)
+    session: str = ""  # `sid`
+    auth_time: int = 0  # seconds
+    acr: str = ""
+    amr: tuple[str, ...] = ()
+    nonce: str = ""
+    jkt: bytes = b""  # of the DPoP key it is bound to
+    certificate: bytes = b""  # SHA-256 of the certificate it is bound to
+    revoked: int = 0
+    why: str = ""
+
+    def usable(self, now: int) -> bool:
+        return not self.revoked and now < self.expires
+
+
+_encode = msgspec.json.Encoder().encode
+_client = msgspec.json.Decoder(Client).decode
+_grant = msgspec.json.Decoder(Grant).decode
+
+
+class Clients:
+    """The tables of clients and grants, over an opened state."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def all(self) -> list[Client]:
+        """Every client, disabled ones too, the oldest first."""
+        with self._state.reading() as connection:
+            rows = connection.execute(select(CLIENTS.c.data).order_by(CLIENTS.c.created, CLIENTS.c.id)).all()
+        return [_read(_client, row.data, "client") for row in rows]
+
+    def get(self, client_id: str) -> Client:
+        """One client; `NotFound`."""
+        with self._state.reading() as connection:
+            return _find(connection, client_id)
+
+    def add(self, client: Client) -> None:
+        """Keep a new client; `UsageError` if its id is taken."""
+        with self._state.writing() as connection:
+            connection.execute(insert(CLIENTS), [_client_values(client)])
+
+    def change(self, client_id: str, **fields: Any) -> Client:
+        """Change a client and give it as it is now; `NotFound`, or `UsageError` for one that is disabled."""
+        with self._state.writing() as connection:
+            client = _find(connection, client_id)
+            if client.disabled:
+                raise UsageError(f"client {client_id} is disabled")
+            client = msgspec.structs.replace(client, **fields)
+            connection.execute(update(CLIENTS).where(CLIENTS.c.id == client_id).values(_client_values(client)))
+            return client
+
+    def remove(self, client_id: str) -> None:
+        """Forget a client that registered itself and went (RFC 7592 section 2.3)."""
+        with self._state.writing() as connection:
+            connection.execute(delete(CLIENTS).where(CLIENTS.c.id == client_id))
+
+    # -- grants
+
+    def add_grant(self, grant: Grant) -> None:
+        with self._state.writing() as connection:
+            connection.execute(insert(GRANTS), [_grant_values(grant)])
+
+    def grant(self, grant_id: str) -> Grant | None:
+        with self._state.reading() as connection:
+            row = connection.execute(select(GRANTS.c.data).where(GRANTS.c.id == grant_id)).one_or_none()
+        return None if row is None else _read(_grant, row.data, "grant")
+
+    def renew_grant(self, grant: Grant, former: bytes) -> bool:
+        """Put the next refresh token in place of `former`; False if it was replaced or revoked meanwhile."""
+        with self._state.writing() as connection:
+            done = connection.execute(
+                update(GRANTS)
+                .where(GRANTS.c.id == grant.id, GRANTS.c.current == former, GRANTS.c.revoked == 0)
+                .values(_grant_values(grant))
+            )
+            return bool(done.rowcount)
+
+    def revoke_grants(self, now: int, why: str, **where: str) -> list[Grant]:
+        """Revoke the living grants of a client, principal, session or account, or the one of an `id`; gives them."""
+        columns = {name: GRANTS.c[name] for name in ("id", "client_id", "principal", "session", "account")}
+        conditions = [columns[name] == value for name, value in where.items()]
+        if not conditions:
+            raise StateError("which grants are to be revoked was not said")
+        with self._state.writing() as connection:
+            rows = connection.execute(
+                select(GRANTS.c.data).where(GRANTS.c.revoked == 0, GRANTS.c.expires > now, *conditions)
+            ).all()
+            revoked = [
+                msgspec.structs.replace(_read(_grant, row.data, "grant"), revoked=now, why=why) for row in rows
+            ]
+            for grant in revoked:
+                connection.execute(update(GRANTS).where(GRANTS.c.id == grant.id).values(_grant_values(grant)))
+            return revoked
+
+    def living_grants(self, now: int, **where: str) -> list[Grant]:
+        """Grants that could still be used, of a client, principal, session or account."""
+        conditions = [GRANTS.c[name] == value for name, value in where.items()]
+        with self._state.reading() as connection:
+            rows = connection.execute(
+                select(GRANTS.c.data)
+                .where(GRANTS.c.revoked == 0, GRANTS.c.expires > now, *conditions)
+                .order_by(GRANTS.c.id)
+            ).all()
+        return [_read(_grant, row.data, "grant") for row in rows]
+
+    def forget_grants(self, before: int) -> int:
+        """Drop grants that could not be used any more at `before`; gives how many."""
+        with self._state.writing() as connection:
+            done = connection.execute(delete(GRANTS).where(GRANTS.c.expires <= before))
+            return int(done.rowcount)
+
+
+def _find(connection: Connection, client_id: str) -> Client:
+    row = connection.execute(select(CLIENTS.c.data).where(CLIENTS.c.id == client_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no client {client_id!r}")
+    return _read(_client, row.data, "client")
+
+
+def _read(decode: Any, data: str, what: str) -> Any:
+    try:
+        return decode(data)
+    except msgspec.MsgspecError as error:
+        raise StateError(f"a {what} in the state database is damaged: {error}") from error
+
+
+def _client_values(client: Client) -> dict[str, Any]:
+    return {
+        "id": client.client_id,
+        "name": client.client_name,
+        "principal": client.principal,
+        "created": client.created,
+        "disabled": client.disabled,
+        "data": _encode(client).decode(),
+    }
+
+
+def _grant_values(grant: Grant) -> dict[str, Any]:
+    return {
+        "id": grant.id,
+        "client_id": grant.client_id,
+        "principal": grant.principal,
+        "account": grant.account,
+        "session": grant.session,
+        "current": grant.current,
+        "expires": grant.expires,
+        "revoked": grant.revoked,
+        "data": _encode(grant).decode(),
+    }
