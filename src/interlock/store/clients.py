@@ -6,7 +6,8 @@ Times are wall nanoseconds.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
@@ -14,6 +15,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 from interlock.errors import NotFound, StateError, UsageError
 from interlock.store.schema import CLIENTS, GRANTS
 from interlock.store.state import State
+
+
+T = TypeVar("T")
 
 
 class Secret(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,8 +70,13 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     acts: tuple[str, ...] = ()  # the record's ids of what was done to it
 
     @property
+    def method(self) -> str:
+        """How it authenticates (RFC 7591 section 2)."""
+        return self.token_endpoint_auth_method
+
+    @property
     def public(self) -> bool:
-        return self.token_endpoint_auth_method == "none"
+        return self.method == "none"
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -79,6 +88,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     created: int
     expires: int  # unless it is used before
     current: bytes  # keyed hash of the one refresh token that is good
+    subject: str = ""  # `sub`
     account: str = ""  # whose, where a person is behind it
     scopes: tuple[str, ...] = ()
     audience: tuple[str, ...] = ()
@@ -171,9 +181,7 @@ class Clients:
             rows = connection.execute(
                 select(GRANTS.c.data).where(GRANTS.c.revoked == 0, GRANTS.c.expires > now, *conditions)
             ).all()
-            revoked = [
-                msgspec.structs.replace(_read(_grant, row.data, "grant"), revoked=now, why=why) for row in rows
-            ]
+            revoked = [msgspec.structs.replace(_read(_grant, row.data, "grant"), revoked=now, why=why) for row in rows]
             for grant in revoked:
                 connection.execute(update(GRANTS).where(GRANTS.c.id == grant.id).values(_grant_values(grant)))
             return revoked
@@ -203,7 +211,7 @@ def _find(connection: Connection, client_id: str) -> Client:
     return _read(_client, row.data, "client")
 
 
-def _read(decode: Any, data: str, what: str) -> Any:
+def _read(decode: Callable[[str], T], data: str, what: str) -> T:
     try:
         return decode(data)
     except msgspec.MsgspecError as error:

@@ -1,0 +1,155 @@
+"""Access tokens: JWTs of RFC 9068, signed by the issuer's current key.
+
+Beside the claims of the standard, a token names its principal as the record writes it (`principal`), so that a
+person and a client of the same name are never taken for each other (RFC 9068 section 5), and what it hangs on:
+the sign-in session (`sid`) and the family of refresh tokens (`fid`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import msgspec
+
+from interlock.clock import SECOND
+from interlock.issuer.errors import OAuthError
+from interlock.issuer.service import Issuer
+from interlock.jose.signing import encode_base64url
+from interlock.model import Event
+from interlock.store.clients import Client, Grant
+
+KIND = "at+jwt"
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """What an access token is to say."""
+
+    client_id: str
+    principal: str  # kind:interlock/name
+    subject: str
+    audience: tuple[str, ...]
+    scopes: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    details: tuple[dict[str, Any], ...] = ()
+    session: str = ""
+    family: str = ""
+    auth_time: int = 0
+    acr: str = ""
+    amr: tuple[str, ...] = ()
+    jkt: bytes = b""  # SHA-256 thumbprint of the DPoP key it is bound to
+    certificate: bytes = b""  # SHA-256 of the certificate it is bound to
+    act: dict[str, Any] | None = None  # who acts for the subject (RFC 8693 section 4.1)
+    expires: int = 0  # wall ns; not later than this, 0: as the file says
+
+
+class Minted(msgspec.Struct, frozen=True):
+    """A token and what is known of it."""
+
+    text: str
+    token_id: str
+    expires_in: int  # seconds
+    token_type: str  # RFC 6749 section 5.1
+
+    def __repr__(self) -> str:
+        return f"Minted(token_id={self.token_id!r})"
+
+
+def of_client(client: Client, scopes: tuple[str, ...], audience: tuple[str, ...]) -> Access:
+    """A token of the client itself (RFC 6749 section 4.4)."""
+    return Access(
+        client_id=client.client_id,
+        principal=client.principal,
+        subject=client.client_id,
+        audience=audience,
+        scopes=scopes,
+        roles=client.roles,
+    )
+
+
+def of_grant(grant: Grant, scopes: tuple[str, ...] | None = None) -> Access:
+    """A token under what somebody has allowed."""
+    return Access(
+        client_id=grant.client_id,
+        principal=grant.principal,
+        subject=grant.subject,
+        audience=grant.audience,
+        scopes=grant.scopes if scopes is None else scopes,
+        roles=grant.roles,
+        details=grant.details,
+        session=grant.session,
+        family=grant.id,
+        auth_time=grant.auth_time,
+        acr=grant.acr,
+        amr=grant.amr,
+        jkt=grant.jkt,
+        certificate=grant.certificate,
+    )
+
+
+def mint(issuer: Issuer, access: Access, now: int, *, by: str) -> Minted:
+    """Sign the token and put on the record that it was issued. `by`: the grant type.
+
+    Raises `RecordUnavailable`: what is not on the record is not given out.
+    """
+    seconds = now // SECOND
+    expires = seconds + issuer.settings.access_token // SECOND
+    if access.expires:
+        expires = min(expires, access.expires // SECOND)
+    if expires <= seconds:
+        raise OAuthError("invalid_grant", "what it stands on has expired")
+    token_id = secrets.token_urlsafe(16)
+    claims: dict[str, Any] = {
+        "iss": issuer.url,
+        "sub": access.subject,
+        "aud": access.audience[0] if len(access.audience) == 1 else list(access.audience),
+        "exp": expires,
+        "iat": seconds,
+        "jti": token_id,
+        "client_id": access.client_id,
+        "principal": access.principal,
+    }
+    if access.scopes:
+        claims["scope"] = " ".join(access.scopes)
+    if access.roles:
+        claims["roles"] = list(access.roles)
+    if access.details:
+        claims["authorization_details"] = list(access.details)
+    if access.session:
+        claims["sid"] = access.session
+    if access.family:
+        claims["fid"] = access.family
+    if access.auth_time:
+        claims["auth_time"] = access.auth_time
+    if access.acr:
+        claims["acr"] = access.acr
+    if access.amr:
+        claims["amr"] = list(access.amr)
+    bound: dict[str, str] = {}
+    if access.jkt:
+        bound["jkt"] = encode_base64url(access.jkt)
+    if access.certificate:
+        bound["x5t#S256"] = encode_base64url(access.certificate)
+    if bound:
+        claims["cnf"] = bound
+    if access.act is not None:
+        claims["act"] = access.act
+    text = issuer.keys.signer.sign(claims, KIND)
+    details: dict[str, Any] = {
+        "principal": access.principal,
+        "client": access.client_id,
+        "token": token_id,
+        "by": by,
+        "audience": list(access.audience),
+        "expires": expires,
+    }
+    if access.scopes:
+        details["scope"] = claims["scope"]
+    if access.family:
+        details["grant"] = access.family
+    if access.act is not None:
+        details["act"] = access.act.get("sub", "")
+    if bound:
+        details["bound"] = sorted(bound)
+    issuer.record.note(Event.TOKEN_ISSUE, details)
+    return Minted(text, token_id, expires - seconds, "DPoP" if access.jkt else "Bearer")

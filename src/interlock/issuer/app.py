@@ -1,0 +1,135 @@
+"""Every endpoint of the authorization server, and what a request to it comes to.
+
+A path is served only as it stands here. An endpoint that waits for the disk is marked `slow`: who serves runs it
+beside the event loop. What goes wrong is answered in the words of the standards, and put on the record with its
+reason; a fault of ours is an opaque error (RFC 6749 section 5.2 has no code for it).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from interlock.errors import InterlockError, RecordUnavailable, StateError
+from interlock.issuer import metadata
+from interlock.issuer.errors import OAuthError
+from interlock.issuer.grants.authorization_code import authorization_code
+from interlock.issuer.grants.client_credentials import client_credentials
+from interlock.issuer.grants.refresh_token import refresh_token
+from interlock.issuer.http import Request, Response, error_response, json_response
+from interlock.issuer.introspection import introspect
+from interlock.issuer.revocation import revoke
+from interlock.issuer.service import INTROSPECT, JWKS, REVOKE, TOKEN, Issuer
+from interlock.issuer.token import GrantType, token
+from interlock.model import Event
+
+log = logging.getLogger("interlock.issuer")
+
+GRANTS: Final[dict[str, GrantType]] = {
+    "client_credentials": client_credentials,
+    "authorization_code": authorization_code,
+    "refresh_token": refresh_token,
+}
+QUICK: Final = frozenset({"client_credentials"})  # need no disk
+CACHED: Final = (("cache-control", "public, max-age=300"),)
+UNAVAILABLE: Final = OAuthError("temporarily_unavailable", "try again in a moment", status=503)
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One path of the issuer."""
+
+    handle: Callable[[Issuer, Request], Response]
+    methods: tuple[str, ...]
+    slow: Callable[[Request], bool] = lambda _request: True
+
+
+def _token(issuer: Issuer, request: Request) -> Response:
+    return token(issuer, request, GRANTS)
+
+
+def _token_is_slow(request: Request) -> bool:
+    return b"grant_type=client_credentials" not in request.body
+
+
+def _quick(_request: Request) -> bool:
+    return False
+
+
+def _introspect_is_slow(request: Request) -> bool:
+    return b"token=ilr_" in request.body
+
+
+def _jwks(issuer: Issuer, _request: Request) -> Response:
+    return json_response(issuer.keys.jwks, fields=CACHED, kind="application/jwk-set+json")
+
+
+def _server_metadata(issuer: Issuer, _request: Request) -> Response:
+    return json_response(metadata.server_metadata(issuer, tuple(GRANTS), frozenset(ENDPOINTS)), fields=CACHED)
+
+
+def _resource_metadata(issuer: Issuer, _request: Request) -> Response:
+    return json_response(metadata.resource_metadata(issuer, issuer.settings.audiences[0]), fields=CACHED)
+
+
+ENDPOINTS: Final[dict[str, Endpoint]] = {
+    TOKEN: Endpoint(_token, ("POST",), _token_is_slow),
+    INTROSPECT: Endpoint(introspect, ("POST",), _introspect_is_slow),
+    REVOKE: Endpoint(revoke, ("POST",)),
+    JWKS: Endpoint(_jwks, ("GET",), _quick),
+    metadata.WELL_KNOWN_OAUTH: Endpoint(_server_metadata, ("GET",), _quick),
+    metadata.WELL_KNOWN_OPENID: Endpoint(_server_metadata, ("GET",), _quick),
+    metadata.WELL_KNOWN_RESOURCE: Endpoint(_resource_metadata, ("GET",), _quick),
+}
+# What pages of other origins may read: nothing of it depends on who asks.
+OPEN: Final = frozenset({JWKS, metadata.WELL_KNOWN_OAUTH, metadata.WELL_KNOWN_OPENID, metadata.WELL_KNOWN_RESOURCE})
+
+
+def handle(issuer: Issuer, request: Request) -> Response:
+    """The answer to one request; raises nothing."""
+    endpoint = ENDPOINTS.get(request.path)
+    if endpoint is None:
+        return json_response({"error": "not_found"}, 404)
+    if request.method not in endpoint.methods and not (request.method == "HEAD" and "GET" in endpoint.methods):
+        return json_response({"error": "invalid_request"}, 405, (("allow", ", ".join(endpoint.methods)),))
+    try:
+        return endpoint.handle(issuer, request)
+    except OAuthError as problem:
+        return refused(issuer, request, problem)
+    except (RecordUnavailable, StateError) as problem:
+        log.error("%s: %s", request.path, problem)
+        return error_response(UNAVAILABLE)
+    except InterlockError as problem:
+        log.error("%s: %s", request.path, problem)
+        return json_response({"error": "server_error"}, 500)
+    except Exception:
+        log.exception("%s failed inside", request.path)
+        return json_response({"error": "server_error"}, 500)
+
+
+def refused(issuer: Issuer, request: Request, problem: OAuthError) -> Response:
+    """Put a refusal on the record, then answer it."""
+    try:
+        issuer.record.note(
+            Event.TOKEN_REFUSED,
+            {
+                "endpoint": request.path,
+                "error": problem.error,
+                "why": (problem.note or problem.description)[:500],
+                "client": _claimed_client(request),
+                "call": request.call,
+            },
+        )
+    except InterlockError:
+        return error_response(UNAVAILABLE)
+    return error_response(problem)
+
+
+def _claimed_client(request: Request) -> str:
+    """Who the caller says it is, for the record; not verified."""
+    try:
+        return request.form.get("client_id", "")[:100]
+    except OAuthError:
+        return ""

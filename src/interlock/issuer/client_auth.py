@@ -1,0 +1,193 @@
+"""Who is the client that asks (RFC 6749 section 2.3, RFC 7521 section 4.2, RFC 8705 section 2).
+
+A client is authenticated by the one method it is registered with; only between the two ways to send a secret it
+may choose. What is presented beside that is refused, never ignored. Nobody is told whether a client exists.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from urllib.parse import unquote_plus
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from interlock.clock import SECOND
+from interlock.identity import claims as claim
+from interlock.issuer.errors import OAuthError
+from interlock.issuer.http import Request
+from interlock.issuer.registry import Known
+from interlock.issuer.service import PAR, TOKEN, Issuer
+from interlock.jose import TokenRefused, claims_set, split, verify_compact
+from interlock.store.clients import Client
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+SECRETS = ("client_secret_basic", "client_secret_post")
+CERTIFICATES = ("tls_client_auth", "self_signed_tls_client_auth")
+METHODS = (*SECRETS, "private_key_jwt", *CERTIFICATES, "none")
+FAPI2_METHODS = ("private_key_jwt", *CERTIFICATES)  # FAPI 2.0 Security Profile section 5.3.2.1
+ALGORITHMS = frozenset({"ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "EdDSA", "Ed25519"})
+FAPI2_ALGORITHMS = frozenset({"PS256", "ES256", "EdDSA", "Ed25519"})  # section 5.4.1
+LONGEST_ASSERTION = 600 * SECOND  # of life that is left
+LEEWAY = 10  # seconds; FAPI 2.0 section 5.3.2.1 asks for 10 and allows 60
+
+
+def authenticate(issuer: Issuer, request: Request) -> Known:
+    """The client of a request to the token endpoint or one like it; raises `OAuthError` (invalid_client)."""
+    form = request.form
+    basic = request.headers.get("authorization", "")
+    presented = [
+        name
+        for name, there in (
+            ("basic", bool(basic)),
+            ("post", "client_secret" in form),
+            ("assertion", "client_assertion" in form or "client_assertion_type" in form),
+        )
+        if there
+    ]
+    if len(presented) > 1:
+        raise OAuthError("invalid_request", "the client authenticates in more than one way")
+    if presented == ["basic"]:
+        client_id, secret = _basic(basic)
+        if form.get("client_id", client_id) != client_id:
+            raise OAuthError("invalid_request", "client_id is another than that of the Authorization header")
+        return _by_secret(issuer, client_id, secret, request, basic=True)
+    if presented == ["post"]:
+        return _by_secret(issuer, form.get("client_id", ""), form["client_secret"], request, basic=False)
+    if presented == ["assertion"]:
+        return _by_assertion(issuer, request)
+    known = issuer.registry.get(form.get("client_id", ""))
+    if known is None:
+        raise _refused(request, "no such client, or nothing presented")
+    method = known.client.method
+    if method == "none" and issuer.settings.profile is None:
+        return known
+    if method in CERTIFICATES and request.certificate:
+        _check_certificate(issuer, known, request)
+        return known
+    raise _refused(request, f"{method} was not presented")
+
+
+def _by_secret(issuer: Issuer, client_id: str, secret: str, request: Request, *, basic: bool) -> Known:
+    known = issuer.registry.get(client_id)
+    holds = issuer.registry.secret_holds(known, secret, request.now)
+    if known is None or not holds or known.client.method not in SECRETS:
+        raise _refused(request, "the secret is not this client's", basic=basic)
+    if issuer.settings.profile is not None:
+        raise _refused(request, "a secret is no authentication under the fapi2 profile", basic=basic)
+    return known
+
+
+def _by_assertion(issuer: Issuer, request: Request) -> Known:
+    """RFC 7523 section 3: signed by the client, for us, short-lived, once."""
+    form = request.form
+    if form.get("client_assertion_type") != ASSERTION_TYPE:
+        raise OAuthError("invalid_request", f"client_assertion_type must be {ASSERTION_TYPE}")
+    now = request.now
+    try:
+        compact = split(form.get("client_assertion", "").encode("ascii", "replace"))
+        claims = claims_set(compact)
+        client_id = claims.get("sub")
+        known = issuer.registry.get(client_id) if isinstance(client_id, str) else None
+        if known is None or known.client.method != "private_key_jwt":
+            raise _refused(request, "no such client by assertion")
+        verify_compact(compact, known.keys, _algorithms(issuer, known))
+        not_before, expires = claim.validity(claims, LEEWAY)
+        token_id = claim.token_id(claims)
+    except TokenRefused as problem:
+        raise _refused(request, f"assertion: {problem.reason} {problem.note}") from None
+    if claims.get("iss") != client_id or form.get("client_id", client_id) != client_id:
+        raise _refused(request, "the assertion is of another client")
+    audience = claims.get("aud")
+    # One audience, and that the issuer's own: with several, or an endpoint's, another server could have asked for it
+    # (RFC 7523bis). Endpoints are still taken where no profile forbids it, since many libraries send them.
+    accepted = {issuer.url} if issuer.settings.profile else {issuer.url, issuer.endpoint(TOKEN), issuer.endpoint(PAR)}
+    if isinstance(audience, list) and len(audience) == 1:
+        audience = audience[0]
+    if not isinstance(audience, str) or audience not in accepted:
+        raise _refused(request, "the assertion is for another audience")
+    if not not_before <= now < expires or expires - now > LONGEST_ASSERTION:
+        raise _refused(request, "the assertion is expired, not yet valid, or lives too long")
+    if not token_id:
+        raise _refused(request, "the assertion has no jti")
+    name = hashlib.sha256(f"assertion\0{client_id}\0{token_id}".encode()).digest()
+    if not issuer.replays.claim(name, expires, now):
+        raise _refused(request, "the assertion was used before")
+    return known
+
+
+def _algorithms(issuer: Issuer, known: Known) -> frozenset[str]:
+    allowed = FAPI2_ALGORITHMS if issuer.settings.profile else ALGORITHMS
+    stated = known.client.token_endpoint_auth_signing_alg
+    return allowed & {stated} if stated else allowed
+
+
+def certificate_thumbprint(request: Request) -> bytes:
+    """SHA-256 of the client's certificate (RFC 8705 section 3.1); empty if it showed none."""
+    return hashlib.sha256(request.certificate).digest() if request.certificate else b""
+
+
+def _check_certificate(issuer: Issuer, known: Known, request: Request) -> None:
+    """RFC 8705 section 2. The connection has proved possession; who issued it was verified where it is asked for."""
+    client = known.client
+    if client.method == "self_signed_tls_client_auth":
+        shown = certificate_thumbprint(request).hex()
+        held = False
+        for one in client.certificate_sha256:
+            held |= hmac.compare_digest(one, shown)
+        if not held:
+            raise _refused(request, "the certificate is not one of this client's")
+    elif not issuer.vouched(request.certificate, request.now):
+        raise _refused(request, "the certificate was issued by nobody who is trusted")
+    try:
+        certificate = x509.load_der_x509_certificate(request.certificate)
+        begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except ValueError:
+        raise _refused(request, "the certificate cannot be read") from None
+    if not begins.timestamp() <= request.now / SECOND < ends.timestamp():
+        raise _refused(request, "the certificate is expired or not yet valid")
+    if client.method == "tls_client_auth" and not _names(client, certificate):
+        raise _refused(request, "the certificate has another name than this client's")
+
+
+def _names(client: Client, certificate: x509.Certificate) -> bool:
+    """RFC 8705 section 2.1.2: exactly one kind of name is registered."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        names = None
+    if client.tls_client_auth_san_uri:
+        return names is not None and client.tls_client_auth_san_uri in names.get_values_for_type(
+            x509.UniformResourceIdentifier
+        )
+    if client.tls_client_auth_san_dns:
+        return names is not None and client.tls_client_auth_san_dns in names.get_values_for_type(x509.DNSName)
+    wanted = client.tls_client_auth_subject_dn
+    if not wanted:
+        return False
+    try:
+        return x509.Name.from_rfc4514_string(wanted, {"E": NameOID.EMAIL_ADDRESS}) == certificate.subject
+    except ValueError:
+        return False
+
+
+def _basic(header: str) -> tuple[str, str]:
+    """RFC 6749 section 2.3.1: both halves are form-encoded before RFC 7617 takes them."""
+    scheme, _, value = header.partition(" ")
+    try:
+        text = base64.b64decode(value.strip(), validate=True).decode("utf-8")
+    except (ValueError, binascii.Error):
+        text = ""
+    client_id, colon, secret = text.partition(":")
+    if scheme.lower() != "basic" or not colon:
+        raise OAuthError("invalid_client", "the Authorization header is no Basic credential", status=401)
+    return unquote_plus(client_id), unquote_plus(secret)
+
+
+def _refused(request: Request, note: str, *, basic: bool = False) -> OAuthError:
+    """RFC 6749 section 5.2: 401, with the scheme that was used."""
+    fields = (("www-authenticate", 'Basic realm="interlock"'),) if basic else ()
+    return OAuthError("invalid_client", "the client is not authenticated", status=401, fields=fields, note=note)

@@ -1,0 +1,103 @@
+"""What is handed out for a moment and used once: authorization codes, pushed requests, device codes.
+
+In memory: a restart of the process that issues them costs a caller one more try, and nothing that was lost can be
+used by anybody. Names are kept by their hash, so that nobody who reads the memory's dump can use one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+KEPT = 20_000  # of a kind; more are refused, since older ones belong to somebody
+
+
+class Full(Exception):
+    """There is no room for another; who asks again later finds some."""
+
+
+class Once(Generic[T]):
+    """Values under random names, each until its time; what was taken stays known until then. For many threads."""
+
+    def __init__(self, prefix: str = "", kept: int = KEPT) -> None:
+        self._prefix = prefix
+        self._kept = kept
+        self._values: dict[bytes, tuple[int, T]] = {}
+        self._taken: dict[bytes, tuple[int, Any]] = {}
+        self._lock = threading.Lock()
+        self._swept = 0
+
+    def put(self, value: T, expires: int, now: int) -> str:
+        """Keep `value` until `expires` (wall ns); gives its name, 256 random bits. Raises `Full`."""
+        name = self._prefix + secrets.token_urlsafe(32)
+        with self._lock:
+            self._sweep(now)
+            if len(self._values) >= self._kept:
+                raise Full
+            self._values[_hash(name)] = (expires, value)
+        return name
+
+    def get(self, name: str, now: int) -> T | None:
+        """The value, which stays."""
+        found = self._values.get(_hash(name))
+        return found[1] if found is not None and now < found[0] else None
+
+    def replace(self, name: str, value: T) -> bool:
+        """Another value under the same name and until the same time; False if the name is gone."""
+        key = _hash(name)
+        with self._lock:
+            found = self._values.get(key)
+            if found is None:
+                return False
+            self._values[key] = (found[0], value)
+            return True
+
+    def take(self, name: str, now: int) -> T | None:
+        """The value, once."""
+        key = _hash(name)
+        with self._lock:
+            found = self._values.pop(key, None)
+            if found is None or now >= found[0]:
+                return None
+            self._taken[key] = (found[0], None)
+            return found[1]
+
+    def settle(self, name: str, outcome: Any) -> None:
+        """What came of a name that was taken, for the case that somebody comes with it again."""
+        key = _hash(name)
+        with self._lock:
+            if key in self._taken:
+                self._taken[key] = (self._taken[key][0], outcome)
+
+    def outcome(self, name: str) -> Any:
+        """What came of a name that was taken before; None if it was not."""
+        found = self._taken.get(_hash(name))
+        return None if found is None else found[1]
+
+    def was_taken(self, name: str) -> bool:
+        return _hash(name) in self._taken
+
+    def _sweep(self, now: int) -> None:
+        if now - self._swept < 1_000_000_000 and len(self._values) < self._kept:
+            return
+        self._swept = now
+        for table in (self._values, self._taken):
+            for key in [key for key, (expires, _) in table.items() if expires <= now]:
+                del table[key]
+
+
+class Codes:
+    """All of them, by kind."""
+
+    def __init__(self) -> None:
+        self.authorization: Once[Any] = Once("ilc_")
+        self.pushed: Once[Any] = Once("urn:ietf:params:oauth:request_uri:")  # RFC 9126 section 2.2
+        self.device: Once[Any] = Once("ild_")
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8")).digest()

@@ -1,0 +1,1 @@
+"""How a token is come by: one module for each grant type."""

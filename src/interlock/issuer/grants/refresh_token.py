@@ -1,0 +1,48 @@
+"""A client comes with a refresh token (RFC 6749 section 6): never for more than was allowed, bound as before."""
+
+from __future__ import annotations
+
+import hmac
+
+import msgspec
+
+from interlock.issuer import refresh_tokens
+from interlock.issuer.access import mint, of_grant
+from interlock.issuer.errors import OAuthError
+from interlock.issuer.service import Issuer
+from interlock.issuer.token import Asked, Given, scopes_of
+from interlock.store.clients import Grant
+
+
+def refresh_token(issuer: Issuer, asked: Asked) -> Given:
+    text = asked.form.get("refresh_token")
+    if text is None:
+        raise OAuthError("invalid_request", "refresh_token is missing")
+    grant = refresh_tokens.use(issuer, text, asked.client.client_id, asked.now)
+    _check_binding(grant, asked)
+    if grant.account and not issuer.people.stands(grant, asked.now):
+        raise OAuthError("invalid_grant", "the refresh token is not good", note="who allowed it may not sign in now")
+    scopes = scopes_of(asked.form.get("scope"), grant.scopes)
+    resource = asked.form.get("resource")
+    if resource is not None and resource not in grant.audience:
+        raise OAuthError("invalid_target", "this was not allowed for that resource")
+    access = msgspec.structs.replace(
+        of_grant(grant, scopes),
+        audience=grant.audience if resource is None else (resource,),
+        jkt=asked.jkt,
+        certificate=asked.certificate,
+    )
+    # FAPI 2.0 Security Profile section 5.3.2.1: not rotated where it is bound to the client anyway.
+    renewed = text if issuer.settings.profile is not None else refresh_tokens.rotate(issuer, grant, asked.now)
+    return Given(mint(issuer, access, asked.now, by="refresh_token"), scopes, renewed)
+
+
+def _check_binding(grant: Grant, asked: Asked) -> None:
+    """What was bound stays so. A public client has nothing but the binding to show who it is (RFC 9449 section 5,
+    RFC 8705 section 4): for it, to the same key and certificate."""
+    if grant.jkt and (not asked.jkt or (asked.client.public and not hmac.compare_digest(grant.jkt, asked.jkt))):
+        raise OAuthError("invalid_dpop_proof", "the refresh token is bound to a key")
+    if grant.certificate and (
+        not asked.certificate or (asked.client.public and not hmac.compare_digest(grant.certificate, asked.certificate))
+    ):
+        raise OAuthError("invalid_grant", "the refresh token is bound to a certificate")

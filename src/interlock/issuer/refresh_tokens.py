@@ -1,0 +1,88 @@
+"""Refresh tokens: each is good once, and using one again ends its whole family (RFC 9700 section 4.14.2).
+
+    ilr_GRANT.SECRET    the grant's id, and 256 random bits of which only a keyed hash is kept
+
+The present token of a grant is the only one that is good. One that was good before tells that it was copied, by the
+client or from it; nobody can tell which of the two came second, so both lose what they have.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+
+import msgspec
+
+from interlock.clock import SECOND
+from interlock.issuer.errors import OAuthError
+from interlock.issuer.service import Issuer
+from interlock.keys import lookup_hash
+from interlock.model import Event
+from interlock.store.clients import Grant
+
+_SHAPE = re.compile(r"ilr_([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})")
+
+
+def begin(issuer: Issuer, grant: Grant, now: int, *, refresh: bool) -> tuple[Grant, str]:
+    """Keep a new grant; gives it, and its first refresh token if it is to have any.
+
+    `grant` needs no id yet. A grant without a refresh token is kept as well: it is what tokens hang on.
+    """
+    grant_id = secrets.token_urlsafe(16)
+    text, hashed = _make(issuer, grant_id)
+    life = issuer.settings.refresh_token if refresh else issuer.settings.access_token
+    grant = msgspec.structs.replace(grant, id=grant_id, created=now, expires=now + life, current=hashed)
+    issuer.clients.add_grant(grant)
+    return grant, text if refresh else ""
+
+
+def use(issuer: Issuer, text: str, client_id: str, now: int) -> Grant:
+    """The grant whose present token this is; raises `OAuthError` (invalid_grant)."""
+    grant, hashed = _find(issuer, text)
+    if grant is None or grant.client_id != client_id:
+        raise OAuthError("invalid_grant", "the refresh token is not good", note="unknown, or another client's")
+    if not grant.usable(now):
+        raise OAuthError("invalid_grant", "the refresh token is not good", note=f"{grant.why or 'expired'}")
+    if not hmac.compare_digest(hashed, grant.current):
+        revoke_family(issuer, grant, now, "refresh token used again")
+        raise OAuthError("invalid_grant", "the refresh token is not good", note=f"used again: grant {grant.id}")
+    return grant
+
+
+def rotate(issuer: Issuer, grant: Grant, now: int) -> str:
+    """The next token of the family, in place of the present one."""
+    text, hashed = _make(issuer, grant.id)
+    renewed = msgspec.structs.replace(grant, current=hashed, expires=now + issuer.settings.refresh_token)
+    if not issuer.clients.renew_grant(renewed, grant.current):
+        # Somebody was here with the same token in the same moment.
+        revoke_family(issuer, grant, now, "refresh token used twice at once")
+        raise OAuthError("invalid_grant", "the refresh token is not good", note=f"used twice: grant {grant.id}")
+    return text
+
+
+def find(issuer: Issuer, text: str) -> Grant | None:
+    """The grant of a token that is its present one, usable or not."""
+    grant, hashed = _find(issuer, text)
+    return grant if grant is not None and hmac.compare_digest(hashed, grant.current) else None
+
+
+def revoke_family(issuer: Issuer, grant: Grant, now: int, why: str) -> None:
+    """End a grant: its refresh token and every access token that was issued under it."""
+    issuer.record.act(
+        Event.GRANT_REVOKE,
+        {"principal": grant.principal, "client": grant.client_id, "grant": grant.id, "why": why},
+    )
+    issuer.clients.revoke_grants(now, why, id=grant.id)
+    issuer.revoker.family(grant.id, now + issuer.settings.access_token + 60 * SECOND)
+
+
+def _find(issuer: Issuer, text: str) -> tuple[Grant | None, bytes]:
+    shape = _SHAPE.fullmatch(text)
+    hashed = lookup_hash(issuer.lookup_key, text.encode("utf-8"))
+    return (issuer.clients.grant(shape[1]) if shape else None), hashed
+
+
+def _make(issuer: Issuer, grant_id: str) -> tuple[str, bytes]:
+    text = f"ilr_{grant_id}.{secrets.token_urlsafe(32)}"
+    return text, lookup_hash(issuer.lookup_key, text.encode("ascii"))

@@ -1,0 +1,169 @@
+"""What every endpoint of the authorization server works with.
+
+One `Issuer` lives in the control process. It opens no file and no socket: who runs it hands it the state, the
+keys, a recorder and the means to make others forget a credential. Endpoints are plain functions
+`(Issuer, Request) -> Response`; those that wait for the disk are marked so and run beside the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from interlock.clock import SECOND, Clock
+from interlock.config import OwnIssuer
+from interlock.identity import TokenVerifier
+from interlock.issuer.codes import Codes
+from interlock.issuer.http import Request
+from interlock.issuer.registry import Registry
+from interlock.jose.signing import Signer
+from interlock.model import Event
+from interlock.store.clients import Clients, Grant
+
+TOKEN, AUTHORIZE, PAR, REVOKE, INTROSPECT, JWKS, USERINFO, END_SESSION, DEVICE, REGISTER = (
+    "/oauth/token",
+    "/oauth/authorize",
+    "/oauth/par",
+    "/oauth/revoke",
+    "/oauth/introspect",
+    "/oauth/jwks",
+    "/oauth/userinfo",
+    "/oauth/logout",
+    "/oauth/device_authorization",
+    "/oauth/register",
+)
+
+
+class Notes(Protocol):
+    """Where the issuer's acts are put on the record."""
+
+    def note(self, event: Event, details: Mapping[str, Any]) -> str:
+        """In the kernel when this returns; raises `RecordUnavailable`: then nothing may be issued."""
+        ...
+
+    def act(self, event: Event, details: Mapping[str, Any]) -> str:
+        """On disk when this returns."""
+        ...
+
+
+class Replays(Protocol):
+    """What may be used once (RFC 7523 section 3, RFC 9449 section 11.1)."""
+
+    def claim(self, name: bytes, expires: int, now: int) -> bool:
+        """Whether `name` was not claimed before; remembered until `expires` (wall ns). False if there is no room."""
+        ...
+
+
+class Revoker(Protocol):
+    """Makes every worker refuse something, before it returns."""
+
+    def session(self, sid: str) -> None: ...
+
+    def family(self, grant_id: str, until: int) -> None: ...
+
+    def token(self, token_id: str, until: int) -> None: ...
+
+
+class People(Protocol):
+    """What is known of those who sign in."""
+
+    acr_values: tuple[str, ...]  # how strongly they can
+
+    def stands(self, grant: Grant, now: int) -> bool:
+        """Whether who gave this may still sign in, and is, where the grant hangs on a session."""
+        ...
+
+    def claims(self, grant: Grant) -> dict[str, Any]:
+        """What the client may be told of them, by scope (OpenID Connect Core 1.0 section 5.4)."""
+        ...
+
+
+class Proofs(Protocol):
+    """Proofs of possession (RFC 9449)."""
+
+    algorithms: tuple[str, ...]
+
+    def check(self, proof: str, method: str, url: str, now: int) -> bytes:
+        """The SHA-256 thumbprint of the key of a proof that holds, once; raises `OAuthError`."""
+        ...
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """The key that signs, and all that are published."""
+
+    signer: Signer
+    published: tuple[Signer, ...]
+
+    @property
+    def jwks(self) -> dict[str, Any]:
+        return {"keys": [signer.jwk for signer in self.published]}
+
+
+class Issuer:
+    """One authorization server. `keys` and `settings` may be replaced while it runs."""
+
+    def __init__(
+        self,
+        settings: OwnIssuer,
+        keys: Keys,
+        *,
+        clients: Clients,
+        lookup_key: bytes,
+        record: Notes,
+        replays: Replays,
+        revoker: Revoker,
+        tokens: TokenVerifier,
+        earliest: Callable[[str, str], int],
+        vouched: Callable[[bytes, int], bool],
+        people: People,
+        proofs: Proofs,
+        clock: Clock,
+    ) -> None:
+        """`tokens`: verifies the issuer's own tokens; `earliest(principal, client_id)`: see `wait_for`;
+        `vouched(certificate in DER, now)`: whether it was issued by somebody who may name clients."""
+        self.settings = settings
+        self.keys = keys
+        self.clients = clients
+        self.registry = Registry(clients, lookup_key)
+        self.lookup_key = lookup_key
+        self.record = record
+        self.replays = replays
+        self.revoker = revoker
+        self.tokens = tokens
+        self.clock = clock
+        self.codes = Codes()
+        self.vouched = vouched
+        self.people = people
+        self._proofs = proofs
+        self._earliest = earliest
+
+    @property
+    def url(self) -> str:
+        """The issuer identifier (RFC 8414 section 2)."""
+        return self.settings.url
+
+    def endpoint(self, path: str) -> str:
+        """The URL of one of the paths above."""
+        return self.url + path
+
+    @property
+    def proof_algorithms(self) -> tuple[str, ...]:
+        return self._proofs.algorithms
+
+    def proof_of_possession(self, request: Request) -> bytes:
+        """Thumbprint of the key that a request proves to have; empty if it proves nothing. Raises `OAuthError`."""
+        proof = request.headers.get("dpop")
+        if proof is None:
+            return b""
+        return self._proofs.check(proof, request.method, self.endpoint(request.path), request.now)
+
+    def wait_for(self, principal: str, client_id: str) -> float:
+        """How many seconds a new token for them has to wait.
+
+        After a revocation, what was issued in that second or before is refused everywhere; a token is dated by whole
+        seconds, so the next one is held back until the clock has left that second.
+        """
+        earliest = self._earliest(principal, client_id) * SECOND
+        return max(0, earliest - self.clock.wall()) / SECOND

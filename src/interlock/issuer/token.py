@@ -1,0 +1,122 @@
+"""The token endpoint (RFC 6749 section 3.2): who asks, by which grant, and what of it comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from interlock.issuer.access import Minted
+from interlock.issuer.client_auth import authenticate, certificate_thumbprint
+from interlock.issuer.errors import OAuthError
+from interlock.issuer.http import Request, Response, json_response
+from interlock.issuer.registry import Known
+from interlock.issuer.service import Issuer
+from interlock.store.clients import Client
+
+CERTIFICATE_METHODS = ("tls_client_auth", "self_signed_tls_client_auth")
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A request to the token endpoint whose client is known."""
+
+    request: Request
+    known: Known
+    jkt: bytes = b""  # thumbprint of the DPoP key it came with (RFC 9449 section 5)
+    certificate: bytes = b""  # what a token for this client is bound to (RFC 8705 section 3)
+
+    @property
+    def client(self) -> Client:
+        return self.known.client
+
+    @property
+    def form(self) -> dict[str, str]:
+        return self.request.form
+
+    @property
+    def now(self) -> int:
+        return self.request.now
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What a grant gives (RFC 6749 section 5.1)."""
+
+    access: Minted
+    scopes: tuple[str, ...]
+    refresh_token: str = ""
+    id_token: str = ""
+    more: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"Given({self.access!r})"
+
+
+GrantType = Callable[[Issuer, Asked], Given]
+
+
+def token(issuer: Issuer, request: Request, grants: dict[str, GrantType]) -> Response:
+    """One request for a token; raises `OAuthError`."""
+    known = authenticate(issuer, request)
+    name = request.form.get("grant_type", "")
+    if not name:
+        raise OAuthError("invalid_request", "grant_type is missing")
+    grant = grants.get(name)
+    if grant is None:
+        raise OAuthError("unsupported_grant_type", "this grant type is not offered")
+    if name not in known.client.grant_types:
+        raise OAuthError("unauthorized_client", "the client may not use this grant type")
+    asked = bind(issuer, request, known)
+    given = grant(issuer, asked)
+    answer: dict[str, Any] = {
+        "access_token": given.access.text,
+        "token_type": given.access.token_type,
+        "expires_in": given.access.expires_in,
+    }
+    if given.scopes:
+        answer["scope"] = " ".join(given.scopes)
+    if given.refresh_token:
+        answer["refresh_token"] = given.refresh_token
+    if given.id_token:
+        answer["id_token"] = given.id_token
+    return json_response({**answer, **given.more})
+
+
+def bind(issuer: Issuer, request: Request, known: Known) -> Asked:
+    """To what the token will be bound: the key of a DPoP proof, the client's certificate, both, or nothing."""
+    client = known.client
+    jkt = issuer.proof_of_possession(request)
+    if client.dpop_bound_access_tokens and not jkt:
+        raise OAuthError("invalid_dpop_proof", "this client's tokens are bound: a DPoP proof is needed")
+    certificate = b""
+    if client.tls_client_certificate_bound_access_tokens:
+        certificate = certificate_thumbprint(request)
+        if not certificate:
+            raise OAuthError("invalid_request", "this client's tokens are bound to its certificate: none was shown")
+    elif issuer.settings.profile is not None and not jkt:
+        # FAPI 2.0 Security Profile section 5.3.2.1: only sender-constrained tokens.
+        certificate = certificate_thumbprint(request)
+        if not certificate:
+            raise OAuthError("invalid_request", "tokens are bound here: show a certificate or a DPoP proof")
+    return Asked(request, known, jkt, certificate)
+
+
+def scopes_of(text: str | None, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """What is asked for of what is allowed (RFC 6749 section 3.3); all of it where nothing is asked for."""
+    if text is None:
+        return allowed
+    wanted = tuple(dict.fromkeys(text.split(" ")))
+    if not set(wanted) <= set(allowed):
+        raise OAuthError("invalid_scope", "more is asked for than may be given")
+    return wanted
+
+
+def audience_of(issuer: Issuer, client: Client, resource: str | None) -> tuple[str, ...]:
+    """For whom the token is (RFC 8707 section 2): what is asked for, of what the client may ask for."""
+    settings = issuer.settings
+    own = settings.audiences
+    if resource is None:
+        return client.resources[:1] or own
+    if resource not in (client.resources or own) or resource not in (*own, *settings.resources):
+        raise OAuthError("invalid_target", "the client may not ask for tokens for this resource")
+    return (resource,)
