@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from heapq import merge
 from itertools import groupby
+from operator import itemgetter
 
 import msgspec
 
@@ -19,8 +20,10 @@ from interlock.control.issuers import KnownKeys
 from interlock.control.keys import entry
 from interlock.control.paths import Paths
 from interlock.snapshot import (
+    Change,
     NodePage,
     NodeSpec,
+    NotBefore,
     Revoked,
     RouteSpec,
     Snapshot,
@@ -28,7 +31,8 @@ from interlock.snapshot import (
     write_snapshot,
 )
 from interlock.snapshot.page import EPOCH, GENERATION
-from interlock.store import State
+from interlock.snapshot.table import mark_value
+from interlock.store import Revocations, State
 
 
 @dataclass
@@ -53,26 +57,36 @@ class SnapshotBuilder:
         # Read before the state is, so that what happens meanwhile is in the change log after it.
         offset = self.page.words[EPOCH]
         now = self.clock.wall()
+        logged = read_changes(self.paths.changes, 0, offset)
         tables = {
             "keys": ((row.hash, entry(row)) for row in self.state.usable_keys(now)),
-            "revoked": ((handle, b"") for handle in self._revoked(offset, now)),
+            "revoked": ((handle, b"") for handle in self._revoked(logged, now)),
+            "marks": ((handle, mark_value(since)) for handle, since in self._marks(logged, now)),
         }
         write_snapshot(self.paths.snapshot, node, routes, tables, offset)
         self.page.words[GENERATION] += 1
         self.built += 1
         return self.page.words[GENERATION]
 
-    def _revoked(self, offset: int, now: int) -> Iterator[bytes]:
+    def _revoked(self, logged: Sequence[Change], now: int) -> Iterator[bytes]:
         """Handles in order: those of the state, and whatever the change log has refused since the node started.
 
-        Workers forget what the log says before `offset`. The state need not have heard of it (its disk may
-        have been full), and a key that was rotated while it was revoked may be added again after it.
+        Workers forget what the log said before the snapshot. The state need not have heard of it (its disk may
+        have been full), and a key that was rotated while it was revoked may be added again after it. What
+        nothing alive could match any more is in neither.
         """
-        logged = {
-            change.handle for change in read_changes(self.paths.changes, 0, offset) if isinstance(change, Revoked)
-        }
+        said = {change.handle for change in logged if isinstance(change, Revoked) and _lives(change, now)}
         kept = (one.handle for one in self.state.revocations(now))
-        return (handle for handle, _ in groupby(merge(kept, sorted(logged))))
+        return (handle for handle, _ in groupby(merge(kept, sorted(said))))
+
+    def _marks(self, logged: Sequence[Change], now: int) -> Iterator[tuple[bytes, int]]:
+        """Handles in order, each with the latest second that the state or the change log names, as above."""
+        said = sorted(
+            (change.handle, change.since) for change in logged if isinstance(change, NotBefore) and _lives(change, now)
+        )
+        kept = ((one.handle, one.since) for one in Revocations(self.state).marks(now))
+        for handle, marks in groupby(merge(kept, said), itemgetter(0)):
+            yield handle, max(since for _, since in marks)
 
     def rebuild(self, known: KnownKeys | None = None) -> int:
         """What workers run with now over the state as it is now, and, if given, with newer keys of issuers.
@@ -103,6 +117,10 @@ class SnapshotBuilder:
             return self.page.words[EPOCH] - snapshot.changes_offset
         finally:
             snapshot.close()
+
+
+def _lives(change: Revoked | NotBefore, now: int) -> bool:
+    return not change.until or now < change.until
 
 
 def _give_way() -> None:

@@ -123,7 +123,7 @@ class KeyDesk:
 def entry(row: ApiKeyRow) -> bytes:
     """A key as workers read it."""
     return encode_key_entry(
-        KeyEntry(row.id, row.principal, list(row.roles), list(row.networks), row.not_before, row.expires)
+        KeyEntry(row.id, row.principal, list(row.roles), list(row.networks), row.not_before, row.expires, row.created)
     )
 
 

@@ -10,9 +10,10 @@ Nothing here opens fail: a change log that cannot be read makes the worker `stal
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from typing import assert_never
 
 import msgspec
 
@@ -29,15 +30,41 @@ from interlock.limits import Limit, compile_limits
 from interlock.model import Reason, Refusal
 from interlock.policy import compile_allow, needs_facts
 from interlock.snapshot import NodePage, NodeSpec, RouteSpec, Snapshot
-from interlock.snapshot.changes import KeyAdded, read_changes
+from interlock.snapshot.changes import Change, KeyAdded, NotBefore, Revoked, read_changes
 from interlock.snapshot.counters import CounterTable
 from interlock.snapshot.page import EPOCH, GENERATION
+from interlock.snapshot.table import mark_of
 
+TABLES = ("keys", "revoked", "marks")
 CONTROL_SILENT = 5 * SECOND  # without a heartbeat for this long, control is taken to be gone
 
 
+class Overlay:
+    """What the change log has said since a snapshot."""
+
+    __slots__ = ("keys", "marks", "revoked")
+
+    def __init__(self) -> None:
+        self.keys: dict[bytes, bytes] = {}
+        self.revoked: set[bytes] = set()
+        self.marks: dict[bytes, int] = {}
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Take changes in. One of a kind that is not known here is an error: to go on without it would fail open."""
+        for change in changes:
+            match change:
+                case KeyAdded():
+                    self.keys[change.hash] = change.value
+                case Revoked():
+                    self.revoked.add(change.handle)
+                case NotBefore():
+                    self.marks[change.handle] = max(change.since, self.marks.get(change.handle, 0))
+                case _:
+                    assert_never(change)
+
+
 class Directory:
-    """Keys and revocations: the snapshot's tables under what the change log has added since."""
+    """Keys, revocations and marks: the snapshot's tables under what the change log has added since."""
 
     def __init__(self, page: NodePage, changes: Path, lookup_key: bytes) -> None:
         self.lookup_key = lookup_key
@@ -46,8 +73,7 @@ class Directory:
         self._words = page.words
         self._path = changes
         self._snapshot: Snapshot | None = None
-        self._keys: dict[bytes, bytes] = {}
-        self._revoked: set[bytes] = set()
+        self._since = Overlay()
 
     @property
     def behind(self) -> bool:
@@ -56,17 +82,18 @@ class Directory:
     def catch_up(self) -> None:
         """Read what is new in the change log; `SnapshotError` if it cannot be read."""
         target = self._words[EPOCH]
-        self._apply(self._offset, target, self._keys, self._revoked)
+        self._since.apply(read_changes(self._path, self._offset, target))
         self._offset = target
         self.epoch += 1
 
     def rebase(self, snapshot: Snapshot) -> None:
-        """Stand on a newer snapshot; what it already holds leaves the overlay."""
-        keys: dict[bytes, bytes] = {}
-        revoked: set[bytes] = set()
+        """Stand on a newer snapshot; what it already holds leaves the overlay. `SnapshotError` if it lacks a table."""
+        for table in TABLES:
+            snapshot.table(table)
+        since = Overlay()
         target = self._words[EPOCH]
-        self._apply(snapshot.changes_offset, target, keys, revoked)
-        self._snapshot, self._keys, self._revoked, self._offset = snapshot, keys, revoked, target
+        since.apply(read_changes(self._path, snapshot.changes_offset, target))
+        self._snapshot, self._since, self._offset = snapshot, since, target
         self.epoch += 1
 
     @property
@@ -75,22 +102,21 @@ class Directory:
         return self._offset
 
     def find_key(self, lookup: bytes) -> bytes | None:
-        found = self._keys.get(lookup)
+        found = self._since.keys.get(lookup)
         if found is None and self._snapshot is not None:
             found = self._snapshot.table("keys").get(lookup)
         return found
 
     def is_revoked(self, handle: bytes) -> bool:
-        if handle in self._revoked:
+        if handle in self._since.revoked:
             return True
         return self._snapshot is not None and self._snapshot.table("revoked").get(handle) is not None
 
-    def _apply(self, start: int, end: int, keys: dict[bytes, bytes], revoked: set[bytes]) -> None:
-        for change in read_changes(self._path, start, end):
-            if isinstance(change, KeyAdded):
-                keys[change.hash] = change.value
-            else:
-                revoked.add(change.handle)
+    def not_before(self, handle: bytes) -> int:
+        """The second before which nothing of this handle may have been issued; 0: there is no mark."""
+        since = self._since.marks.get(handle, 0)
+        kept = self._snapshot.table("marks").get(handle) if self._snapshot is not None else None
+        return since if kept is None else max(since, mark_of(kept))
 
 
 class Live:

@@ -9,7 +9,17 @@ from interlock.identity.apikey import ApiKeyVerifier
 from interlock.identity.authenticator import Authenticate, compile_authenticator
 from interlock.identity.certificate import CertificateVerifier
 from interlock.identity.directory import KeyDirectory
-from interlock.identity.handles import certificate_handle, key_handle, principal_handle, token_handle
+from interlock.identity.handles import (
+    certificate_handle,
+    client_handle,
+    family_handle,
+    issuer_handle,
+    key_handle,
+    principal_handle,
+    session_handle,
+    token_handle,
+    unnamed_token,
+)
 from interlock.identity.issuer import JwtIssuer
 from interlock.identity.keyentry import KeyEntry, decode_key_entry, encode_key_entry
 from interlock.identity.roles import RoleTable
@@ -25,10 +35,15 @@ __all__ = [
     "RoleTable",
     "TokenVerifier",
     "certificate_handle",
+    "client_handle",
     "compile_authenticator",
     "decode_key_entry",
     "encode_key_entry",
+    "family_handle",
+    "issuer_handle",
     "key_handle",
     "principal_handle",
+    "session_handle",
     "token_handle",
+    "unnamed_token",
 ]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+from interlock.clock import SECOND
 from interlock.errors import StateError
 from interlock.identity.cache import Cache
 from interlock.identity.directory import KeyDirectory
 from interlock.identity.handles import key_handle, limit_key, principal_handle
 from interlock.identity.keyentry import KeyEntry, decode_key_entry
+from interlock.identity.marks import is_refused
 from interlock.identity.roles import RoleTable
 from interlock.keys import lookup_hash, well_formed
 from interlock.model import Identity, Principal, Reason, Refusal
@@ -99,7 +101,7 @@ class ApiKeyVerifier:
             except (StateError, ValueError):
                 self._verified.drop(text)
                 return UNREADABLE
-        if any(map(self.directory.is_revoked, entry.identity.handles)):
+        if is_refused(self.directory, entry.identity):
             self._verified.drop(text)
             return Refusal(Reason.CREDENTIAL_REVOKED, (), f"key {entry.identity.credential}")
         entry.epoch = epoch
@@ -122,6 +124,7 @@ class ApiKeyVerifier:
             handles=(key_handle(entry.id), principal_handle(text)),
             limit_key=limit_key(text),
             credential=entry.id,
+            issued=entry.created // SECOND,
         )
 
 

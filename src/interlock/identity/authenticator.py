@@ -183,4 +183,5 @@ def _merge(parts: tuple[Identity, ...]) -> Identity:
         bound_to=next((part.bound_to for part in parts if part.bound_to), b""),
         limit_key=first.limit_key,
         credential=first.credential,
+        issued=min(part.issued for part in parts),
     )

@@ -90,6 +90,11 @@ def in_date(leaf: x509.Certificate, now: int) -> bool:
     return _start(leaf) <= now < _end(leaf)
 
 
+def issued(leaf: x509.Certificate) -> int:
+    """When it was, in whole seconds, as far as its dates say: authorities set the first of them back, never ahead."""
+    return _start(leaf) // SECOND
+
+
 def _start(certificate: x509.Certificate) -> int:
     return int(certificate.not_valid_before_utc.timestamp()) * SECOND
 

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from cryptography import x509
 
 from interlock.clock import SECOND
-from interlock.identity.bundle import Nameless, TrustBundle, Untrusted, in_date
+from interlock.identity.bundle import Nameless, TrustBundle, Untrusted, in_date, issued
 from interlock.identity.cache import Cache
 from interlock.identity.directory import KeyDirectory
 from interlock.identity.handles import certificate_handle, limit_key, principal_handle
+from interlock.identity.marks import is_refused
 from interlock.identity.roles import RoleTable, mapped_roles
 from interlock.model import Identity, PeerCertificate, Principal, Reason, Refusal
 from interlock.snapshot import TrustSpec
@@ -91,7 +92,7 @@ class CertificateVerifier:
             return Refusal(Reason.CERTIFICATE_EXPIRED, (), entry.identity.text)
         epoch = self._directory.epoch
         if entry.epoch != epoch:
-            if any(map(self._directory.is_revoked, entry.identity.handles)):
+            if is_refused(self._directory, entry.identity):
                 return Refusal(Reason.CREDENTIAL_REVOKED, (), entry.identity.text)
             entry.epoch = epoch
         return entry.identity
@@ -109,7 +110,7 @@ class CertificateVerifier:
             not_before, until = bundle.trust.verify(leaf, now)
             # 4. One name, mapped to a principal.
             name = bundle.trust.name(leaf)
-            identity = self._identity(bundle.trust.spec, name, peer.fingerprint, not_before, until)
+            identity = self._identity(bundle.trust.spec, name, peer.fingerprint, (not_before, until), issued(leaf))
         except Untrusted as error:
             return Refusal(Reason.CERTIFICATE_UNTRUSTED, (), str(error)[:200])
         except Nameless as error:
@@ -120,7 +121,9 @@ class CertificateVerifier:
         bundle.verified.put(peer.fingerprint, entry)
         return entry
 
-    def _identity(self, spec: TrustSpec, name: str, fingerprint: bytes, not_before: int, until: int) -> Identity:
+    def _identity(
+        self, spec: TrustSpec, name: str, fingerprint: bytes, valid: tuple[int, int], issued: int
+    ) -> Identity:
         try:
             mapped = spec.principals.get(name)
             principal = Principal.parse(mapped) if mapped else Principal("service", spec.name, name)
@@ -136,10 +139,11 @@ class CertificateVerifier:
             permissions=self._roles.permissions(roles),
             claims={"certificate": name},
             trust=spec.name,
-            not_before=not_before,
-            expires=until,
+            not_before=valid[0],
+            expires=valid[1],
             handles=(certificate_handle(fingerprint), principal_handle(text)),
             certificate=fingerprint,
             limit_key=limit_key(text),
             credential=fingerprint.hex(),
+            issued=issued,
         )

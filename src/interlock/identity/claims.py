@@ -49,6 +49,11 @@ def validity(claims: Mapping[str, Any], leeway: int) -> tuple[int, int]:
     return max(0, starts - leeway * SECOND), expires + leeway * SECOND
 
 
+def issued(claims: Mapping[str, Any]) -> int:
+    """`iat` in whole seconds, or 0 when there is none."""
+    return _numeric_date(claims, "iat") // SECOND if "iat" in claims else 0
+
+
 def subject(claims: Mapping[str, Any]) -> str:
     """`sub`, which names the principal."""
     name = claims.get("sub")
@@ -59,10 +64,23 @@ def subject(claims: Mapping[str, Any]) -> str:
 
 def token_id(claims: Mapping[str, Any]) -> str:
     """`jti`, or "" when there is none."""
-    name = claims.get("jti", "")
-    if not isinstance(name, str):
-        raise TokenRefused(Reason.TOKEN_CLAIMS, "jti is not a string")
-    return name
+    return _text(claims, "jti")
+
+
+def client(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    """Whom the token was given to: `client_id` (RFC 9068 section 2.2), `azp` (OpenID Connect), both if they differ."""
+    return tuple(dict.fromkeys(name for name in (_text(claims, "client_id"), _text(claims, "azp")) if name))
+
+
+def session(claims: Mapping[str, Any]) -> str:
+    """`sid`, which names the sign-in (OpenID Connect Front-Channel Logout section 3), or "" when there is none."""
+    return _text(claims, "sid")
+
+
+def family(claims: Mapping[str, Any]) -> str:
+    """`fid`, which names a refresh token and its successors where the token is our own issuer's."""
+    name = claims.get("fid", "")
+    return name if isinstance(name, str) else ""
 
 
 def scopes(claims: Mapping[str, Any]) -> frozenset[str]:
@@ -83,6 +101,14 @@ def _numeric_date(claims: Mapping[str, Any], name: str) -> int:
     if not 0 <= value <= LATEST:
         raise TokenRefused(Reason.TOKEN_CLAIMS, f"{name} is out of range")
     return value * SECOND if isinstance(value, int) else int(value * SECOND)
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str:
+    """A claim under which a token can be revoked; one that cannot be named could not be."""
+    value = claims.get(name, "")
+    if not isinstance(value, str):
+        raise TokenRefused(Reason.TOKEN_CLAIMS, f"{name} is not a string")
+    return value
 
 
 def _media_type(name: str) -> str:

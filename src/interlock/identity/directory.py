@@ -6,9 +6,9 @@ from typing import Protocol
 
 
 class KeyDirectory(Protocol):
-    """The worker's view of keys and revocations: the snapshot, and what was said since.
+    """The worker's view of keys, revocations and marks: the snapshot, and what was said since.
 
-    `epoch` MUST change whenever an answer of the other two may have changed (a change log applied, a
+    `epoch` MUST change whenever an answer of the others may have changed (a change log applied, a
     snapshot swapped in): a cached identity is asked about again only then.
     """
 
@@ -26,4 +26,8 @@ class KeyDirectory(Protocol):
 
     def is_revoked(self, handle: bytes, /) -> bool:
         """Whether a 32-byte handle was revoked."""
+        ...
+
+    def not_before(self, handle: bytes, /) -> int:
+        """The second before which nothing of a 32-byte handle may have been issued; 0: there is no mark."""
         ...

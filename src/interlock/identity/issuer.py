@@ -14,9 +14,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from interlock.config.own_issuer import OWN_AUTHORITY
 from interlock.errors import KeyMaterialError
 from interlock.identity import claims as claim
-from interlock.identity.handles import limit_key, principal_handle, token_handle, unnamed_token
+from interlock.identity.handles import (
+    client_handle,
+    family_handle,
+    issuer_handle,
+    limit_key,
+    principal_handle,
+    session_handle,
+    token_handle,
+    unnamed_token,
+)
 from interlock.identity.roles import RoleTable, mapped_roles, named_in
 from interlock.jose import SYMMETRIC, Compact, KeySet, TokenRefused, confirmation, verify_compact
 from interlock.model import Identity, Principal, Reason
@@ -64,13 +74,17 @@ class JwtIssuer:
         not_before, expires = claim.validity(claims, spec.leeway_s)
         # 10.
         try:
-            principal = Principal(spec.subject_kind, spec.authority, claim.subject(claims))
+            name = claim.subject(claims)
+            principal = _own_principal(claims) if spec.own else Principal(spec.subject_kind, spec.authority, name)
         except ValueError as error:
             raise TokenRefused(Reason.TOKEN_CLAIMS, f"sub: {error}") from error
         # 11.
         bound_to = confirmation(claims).certificate
         # 12.
-        roles = mapped_roles(named_in(claims, spec.roles_from), spec.roles_map) if spec.roles_from else frozenset()
+        if spec.own:
+            roles = frozenset(named_in(claims, "roles"))
+        else:
+            roles = mapped_roles(named_in(claims, spec.roles_from), spec.roles_map) if spec.roles_from else frozenset()
         text = str(principal)
         token_id = claim.token_id(claims)
         return Identity(
@@ -87,8 +101,28 @@ class JwtIssuer:
             handles=(
                 token_handle(spec.issuer, token_id or unnamed_token(compact.token)),
                 principal_handle(text),
+                *_origins(spec.issuer, claims),
             ),
             bound_to=bound_to,
             limit_key=limit_key(text),
             credential=token_id,
+            issued=claim.issued(claims),
         )
+
+
+def _own_principal(claims: dict[str, Any]) -> Principal:
+    """Whom a token of the node itself names: `sub` alone does not tell a client from a person of the same name."""
+    principal = Principal.parse(str(claims.get("principal", "")))
+    if principal.authority != OWN_AUTHORITY or principal.kind not in ("service", "user", "device"):
+        raise ValueError("the principal is not one of the node's own")
+    return principal
+
+
+def _origins(issuer: str, claims: dict[str, Any]) -> list[bytes]:
+    """The handles of what a token comes from: its issuer, client, sign-in and refresh token."""
+    found = [issuer_handle(issuer), *(client_handle(issuer, name) for name in claim.client(claims))]
+    if session := claim.session(claims):
+        found.append(session_handle(issuer, session))
+    if family := claim.family(claims):
+        found.append(family_handle(issuer, family))
+    return found

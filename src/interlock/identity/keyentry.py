@@ -16,6 +16,7 @@ class KeyEntry(msgspec.Struct, frozen=True, array_like=True):
     networks: list[str]  # CIDR; empty: from anywhere
     not_before: int  # wall ns
     expires: int  # wall ns; 0: never
+    created: int = 0  # wall ns; 0: unknown
 
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -15,6 +15,7 @@ from interlock.clock import SECOND
 from interlock.identity.cache import Cache
 from interlock.identity.directory import KeyDirectory
 from interlock.identity.issuer import JwtIssuer
+from interlock.identity.marks import is_refused
 from interlock.identity.refresh import Refreshes
 from interlock.identity.roles import RoleTable
 from interlock.jose import Compact, KeyUnknown, TokenRefused, claims_set, split
@@ -117,7 +118,7 @@ class TokenVerifier:
         """Whether nobody revoked it since it was last looked at."""
         epoch = self._directory.epoch
         if entry.epoch != epoch:
-            if any(map(self._directory.is_revoked, entry.identity.handles)):
+            if is_refused(self._directory, entry.identity):
                 return False
             entry.epoch = epoch
         return True
@@ -150,7 +151,7 @@ class TokenVerifier:
         if now < identity.not_before:
             raise TokenRefused(Reason.TOKEN_NOT_YET)
         epoch = self._directory.epoch
-        if any(map(self._directory.is_revoked, identity.handles)):
+        if is_refused(self._directory, identity):
             raise TokenRefused(Reason.CREDENTIAL_REVOKED)
         self._verified.put(compact.token, Verified(identity, issuer.usable_until(identity.expires), epoch))
         return identity

@@ -40,6 +40,7 @@ class Identity(msgspec.Struct, frozen=True, eq=False):
     bound_to: bytes = b""  # certificate fingerprint the token demands (`cnf.x5t#S256`), empty: unbound
     limit_key: bytes = b""  # 16 bytes naming the principal in counters
     credential: str = ""  # id of the API key or `jti` of the token, for the record
+    issued: int = 0  # when, in whole seconds of wall time, as `iat` says it; 0: unknown
 
 
 _NOBODY = Principal("anonymous", "interlock", "anonymous")

@@ -1,4 +1,4 @@
-"""The change log: what became true of keys and revocations since the snapshot was written.
+"""The change log: what became true of keys, revocations and marks since the snapshot was written.
 
     header  8  magic "ILKCHNG1"
     frames  u32 length of the payload | u32 CRC-32 of it | payload: msgpack [kind, ...]    (little-endian)
@@ -38,15 +38,32 @@ class KeyAdded(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Revoked(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """Whatever can be revoked under this handle is revoked from now on."""
+    """Whatever can be revoked under this handle is revoked from now on.
+
+    `until`: wall ns after which nothing it could match is alive, so that no snapshot need hold it; 0: never.
+    """
 
     handle: bytes
+    until: int = 0
 
 
-Change: TypeAlias = KeyAdded | Revoked
+class NotBefore(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Whatever carries this handle and was issued before this second is refused from now on.
+
+    `since` is in whole seconds, as `iat` is compared. Revoking in second S sets it to S + 1: what was issued in
+    second S or earlier is refused, since nobody can tell before and after within one second. Of several marks
+    of one handle the latest counts. `until` as in `Revoked`.
+    """
+
+    handle: bytes
+    since: int
+    until: int = 0
+
+
+Change: TypeAlias = KeyAdded | Revoked | NotBefore
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(KeyAdded | Revoked).decode
+_decode = msgspec.msgpack.Decoder(KeyAdded | Revoked | NotBefore).decode
 
 
 class ChangeLog:
@@ -167,6 +184,8 @@ def read_changes(path: Path, start: int, end: int) -> list[Change]:
 def _frame(change: Change) -> bytes:
     if len(change.hash if isinstance(change, KeyAdded) else change.handle) != 32:
         raise SnapshotError("a change names a key or handle by 32 bytes")
+    if isinstance(change, NotBefore) and not 0 < change.since < 1 << 63:
+        raise SnapshotError("a mark is a second of this era")
     payload = _encode(change)
     if len(payload) > _LONGEST:
         raise SnapshotError("a change is too long")

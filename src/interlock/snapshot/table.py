@@ -28,6 +28,7 @@ _BATCH = 4096
 _entry = struct.Struct("<32sQ").pack
 _offset = struct.Struct("<Q").unpack_from
 _pair = struct.Struct("<II").unpack_from
+_mark = struct.Struct("<Q")
 
 
 def write_table(file: SnapshotFile, name: str, entries: Iterable[tuple[bytes, bytes]], folder: Path) -> int:
@@ -67,6 +68,18 @@ def write_table(file: SnapshotFile, name: str, entries: Iterable[tuple[bytes, by
     file.write(struct.pack(f"<{len(starts)}I", *starts))
     file.end_section(name, {"count": total, "values": at, "bits": bits})
     return total
+
+
+def mark_value(since: int) -> bytes:
+    """A second as a value of the table of marks: 8 bytes, little-endian."""
+    return _mark.pack(since)
+
+
+def mark_of(value: bytes) -> int:
+    """Read it back; `SnapshotError` if it is none."""
+    if len(value) != _mark.size:
+        raise SnapshotError(f"a mark has {_mark.size} bytes")
+    return int(_mark.unpack(value)[0])
 
 
 class Table:

@@ -39,6 +39,18 @@ class Revocation:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """What was issued before a second is refused, by the handle it carries."""
+
+    handle: bytes  # 32 bytes
+    what: str  # for people: what the handle stands for
+    since: int  # whole seconds: what was issued before it is refused
+    revoked: int
+    expires: int = 0  # when whatever it refuses has expired by itself; 0: never
+    act: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Person:
     """Somebody on the record, under a random name."""
 

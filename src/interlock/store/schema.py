@@ -43,6 +43,18 @@ REVOCATIONS = Table(
     sqlite_with_rowid=False,
 )
 
+MARKS = Table(
+    "marks",
+    METADATA,
+    Column("handle", LargeBinary(32), primary_key=True),
+    Column("what", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),  # whole seconds: what was issued before is refused
+    Column("revoked", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),  # as in `revocations`
+    Column("act", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # -- persons on the record. Who they are is wrapped under a store key, which `key` names.
 
 PERSONS = Table(
@@ -145,6 +157,102 @@ GRANTS = Table(
 for _column in ("client_id", "principal", "account", "session", "expires"):
     Index(f"grants_{_column}", GRANTS.c[_column])
 
+# -- people who sign in. What is sealed is so under the key `factors` of the keyring, which `key` names.
+
+ACCOUNTS = Table(
+    "accounts",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),  # canonical
+    Column("state", Text, nullable=False),  # active, disabled
+    Column("roles", Text, nullable=False),  # JSON list
+    Column("created", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("password", LargeBinary, nullable=False),  # sealed Argon2 hash; empty: there is none
+    Column("changed", BigInteger, nullable=False),  # when the password was
+    Column("must_change", BigInteger, nullable=False),  # 1: it is good for choosing another one only
+    Column("invitation", LargeBinary, nullable=False),  # keyed hash of a code to begin with; empty: there is none
+    Column("invited_until", BigInteger, nullable=False),
+    Column("acts", Text, nullable=False),  # JSON list of the record's ids of what was done to it
+)
+Index("accounts_invitation", ACCOUNTS.c.invitation)
+
+FACTORS = Table(
+    "factors",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # totp, passkey
+    Column("label", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # the seed; the credential's id and public key
+    Column("lookup", LargeBinary(32), nullable=False, unique=True),  # keyed hash of the credential's id
+    Column("used", BigInteger, nullable=False),  # 0: never
+    Column("step", BigInteger, nullable=False),  # the last one accepted; the passkey's counter
+)
+Index("factors_account", FACTORS.c.account)
+
+RECOVERY_CODES = Table(
+    "recovery_codes",
+    METADATA,
+    Column("hash", LargeBinary(32), primary_key=True),  # keyed
+    Column("account", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("recovery_codes_account", RECOVERY_CODES.c.account)
+
+LINKS = Table(
+    "links",
+    METADATA,
+    Column("hash", LargeBinary(32), primary_key=True),  # keyed, of the outside issuer and its `sub`
+    Column("account", Text, nullable=False),
+    Column("provider", Text, nullable=False),  # its name in the file
+    Column("created", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("links_account", LINKS.c.account)
+
+SESSIONS = Table(
+    "sessions",
+    METADATA,
+    Column("hash", LargeBinary(32), primary_key=True),  # keyed, of the cookie
+    Column("sid", Text, nullable=False, unique=True),
+    Column("account", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("seen", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),  # in any case
+    Column("auth_time", BigInteger, nullable=False),
+    Column("amr", Text, nullable=False),  # JSON list
+    Column("acr", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("source", LargeBinary, nullable=False),  # sealed: the address it began from
+    Column("revoked", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("sessions_account", SESSIONS.c.account)
+Index("sessions_expires", SESSIONS.c.expires)
+
+FAILURES = Table(
+    "failures",
+    METADATA,
+    Column("key", LargeBinary(32), primary_key=True),  # keyed hash of an account, a name or an address
+    Column("since", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),  # nothing is tried before then; 0: it is
+    sqlite_with_rowid=False,
+)
+Index("failures_since", FAILURES.c.since)
+
+SPENT = Table(
+    "spent",
+    METADATA,
+    Column("hash", LargeBinary(32), primary_key=True),  # keyed, of what is good once
+    Column("expires", BigInteger, nullable=False),  # when it is refused for its age anyway
+    sqlite_with_rowid=False,
+)
+
 
 def _first(connection: Connection) -> None:
     METADATA.create_all(connection, tables=[API_KEYS, REVOCATIONS])
@@ -158,7 +266,15 @@ def _issuer(connection: Connection) -> None:
     METADATA.create_all(connection, tables=[CLIENTS, GRANTS])
 
 
-MIGRATIONS = (_first, _persons, _issuer)
+def _marks(connection: Connection) -> None:
+    METADATA.create_all(connection, tables=[MARKS])
+
+
+def _accounts(connection: Connection) -> None:
+    METADATA.create_all(connection, tables=[ACCOUNTS, FACTORS, RECOVERY_CODES, LINKS, SESSIONS, FAILURES, SPENT])
+
+
+MIGRATIONS = (_first, _persons, _issuer, _marks, _accounts)
 VERSION = len(MIGRATIONS)
 
 

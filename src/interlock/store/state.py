@@ -147,17 +147,10 @@ class State:
         self.add_revocations([revocation])
 
     def add_revocations(self, revocations: Iterable[Revocation]) -> None:
-        statement = upsert(REVOCATIONS)
-        new, old = statement.excluded.expires, REVOCATIONS.c.expires
-        statement = statement.on_conflict_do_update(
-            index_elements=[REVOCATIONS.c.handle],
-            set_={"expires": new},
-            where=(old != 0) & or_(new == 0, new > old),
-        )
         source = iter(revocations)
         with self.writing() as connection:
-            while batch := [_revocation_values(one) for one in islice(source, _BATCH)]:
-                connection.execute(statement, batch)
+            while batch := list(islice(source, _BATCH)):
+                put_revocations(connection, batch)
 
     def revocations(self, now: int) -> Iterator[Revocation]:
         """Revocations that still matter, sorted by handle: what goes into a snapshot. Streamed."""
@@ -207,6 +200,28 @@ class State:
     def _stream(self, query: Select[Any]) -> Iterator[Row[Any]]:
         with self.reading() as connection:
             yield from connection.execution_options(yield_per=_BATCH).execute(query)
+
+
+def put_revocations(connection: Connection, revocations: list[Revocation]) -> None:
+    """Keep revocations, for the modules of this package."""
+    statement = upsert(REVOCATIONS)
+    new, old = statement.excluded.expires, REVOCATIONS.c.expires
+    statement = statement.on_conflict_do_update(
+        index_elements=[REVOCATIONS.c.handle],
+        set_={"expires": new},
+        where=(old != 0) & or_(new == 0, new > old),
+    )
+    connection.execute(statement, [_revocation_values(one) for one in revocations])
+
+
+def revoke_keys(connection: Connection, principal: str, now: int, act: str) -> list[ApiKeyRow]:
+    """Revoke all of a principal's keys that could still be used and give them, for the modules of this package."""
+    query = select(API_KEYS).where(API_KEYS.c.principal == principal, API_KEYS.c.revoked == 0).order_by(API_KEYS.c.id)
+    rows = [_key(row) for row in connection.execute(query)]
+    revoked = [replace(row, revoked=now, acts=_with(row.acts, act)) for row in rows if row.usable(now)]
+    for row in revoked:
+        _store(connection, row)
+    return revoked
 
 
 def _engine(path: Path) -> Engine:

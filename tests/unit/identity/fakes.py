@@ -38,6 +38,7 @@ class FakeDirectory:
         self.epoch = 1
         self.keys: dict[bytes, bytes] = {}
         self.revoked: set[bytes] = set()
+        self.marks: dict[bytes, int] = {}
         self.finds = 0
         self.asked = 0
 
@@ -48,6 +49,13 @@ class FakeDirectory:
     def is_revoked(self, handle: bytes, /) -> bool:
         self.asked += 1
         return handle in self.revoked
+
+    def not_before(self, handle: bytes, /) -> int:
+        return self.marks.get(handle, 0)
+
+    def mark(self, handle: bytes, since: int) -> None:
+        self.marks[handle] = since
+        self.epoch += 1
 
     def add(self, text: bytes, value: bytes) -> None:
         self.keys[lookup_hash(self.lookup_key, text)] = value

@@ -175,9 +175,11 @@ def test_a_damaged_entry_refuses(value: bytes) -> None:
 
 def test_the_entry_on_disk() -> None:
     """Byte by byte, and what a later version adds at the end is ignored."""
-    value = encode_key_entry(KeyEntry("id", "user:a/b", ["r"], ["10.0.0.0/8"], 1, 2))
-    assert value == b"\x96\xa2id\xa8user:a/b\x91\xa1r\x91\xaa10.0.0.0/8\x01\x02"
-    longer = b"\x97" + value[1:] + b"\xc0"
+    value = encode_key_entry(KeyEntry("id", "user:a/b", ["r"], ["10.0.0.0/8"], 1, 2, 3))
+    assert value == b"\x97\xa2id\xa8user:a/b\x91\xa1r\x91\xaa10.0.0.0/8\x01\x02\x03"
+    longer = b"\x98" + value[1:] + b"\xc0"
     assert decode_key_entry(longer) == decode_key_entry(value)
+    before = b"\x96" + value[1:-1]
+    assert decode_key_entry(before).created == 0
     with pytest.raises(StateError):
         decode_key_entry(value[:-1])

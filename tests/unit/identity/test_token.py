@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from interlock.clock import SECOND
-from interlock.identity import RoleTable, principal_handle, token_handle
+from interlock.identity import RoleTable, issuer_handle, principal_handle, token_handle
 from interlock.identity import token as module
 from interlock.identity.cache import Cache
 from interlock.model import Identity, Principal, Reason
@@ -35,7 +35,8 @@ def test_a_good_token_names_its_bearer() -> None:
     assert who.expires == (S + 660) * SECOND
     assert who.credential == "t1"
     assert len(who.limit_key) == 16
-    assert who.handles == (token_handle(ISSUER, "t1"), principal_handle(who.principal))
+    assert who.handles == (token_handle(ISSUER, "t1"), principal_handle(who.principal), issuer_handle(ISSUER))
+    assert who.issued == S
 
 
 @pytest.mark.parametrize(

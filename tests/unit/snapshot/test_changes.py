@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
 
 from interlock.errors import SnapshotError
-from interlock.snapshot import ChangeLog, KeyAdded, NodePage, Revoked, read_changes
+from interlock.snapshot import ChangeLog, KeyAdded, NodePage, NotBefore, Revoked, read_changes
 from interlock.snapshot.changes import START, Change
 from interlock.snapshot.page import EPOCH
 
@@ -46,10 +48,33 @@ def test_appended_then_announced_then_read(tmp_path: Path, page: NodePage, log: 
 def test_the_bytes_on_disk(tmp_path: Path, log: ChangeLog) -> None:
     log.append([TWO])
     data = (tmp_path / "changes.log").read_bytes()
-    payload = b"\x92\x02\xc4\x20" + b"\2" * 32  # msgpack [2, handle]
+    payload = b"\x93\x02\xc4\x20" + b"\2" * 32 + b"\0"  # msgpack [2, handle, 0]
     assert data[:8] == b"ILKCHNG1"
     assert data[8:12] == len(payload).to_bytes(4, "little")
     assert data[16:] == payload
+
+
+def test_a_mark_on_disk(tmp_path: Path, log: ChangeLog) -> None:
+    mark = NotBefore(b"\4" * 32, 1_700_000_000, 5)
+    end = log.append([mark])
+    data = (tmp_path / "changes.log").read_bytes()
+    assert data[16:] == b"\x94\x03\xc4\x20" + b"\4" * 32 + b"\xce" + (1_700_000_000).to_bytes(4, "big") + b"\5"
+    assert read_changes(tmp_path / "changes.log", 0, end) == [mark]
+
+
+@pytest.mark.parametrize("payload", [b"\x92\x02\xc4\x20" + b"\2" * 32, b"\x93\x03\xc4\x20" + b"\2" * 32 + b"\7"])
+def test_frames_without_what_was_added_later_are_read(tmp_path: Path, page: NodePage, payload: bytes) -> None:
+    path = tmp_path / "changes.log"
+    data = b"ILKCHNG1" + struct.pack("<II", len(payload), zlib.crc32(payload)) + payload
+    path.write_bytes(data)
+    (change,) = read_changes(path, 0, len(data))
+    assert change in (Revoked(b"\2" * 32), NotBefore(b"\2" * 32, 7))
+
+
+@pytest.mark.parametrize("since", [0, -1, 1 << 63])
+def test_a_mark_of_no_time_is_refused(log: ChangeLog, since: int) -> None:
+    with pytest.raises(SnapshotError, match="second"):
+        log.append([NotBefore(b"\4" * 32, since)])
 
 
 def test_a_tail_torn_at_any_byte_is_cut_at_the_next_append(tmp_path: Path, page: NodePage, log: ChangeLog) -> None:

@@ -1,0 +1,98 @@
+"""Sessions, failures and what is good once, in the state database."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from interlock.errors import StateError
+from interlock.store import State
+from interlock.store.signins import Failures, SessionRow, SignIns
+from tests.unit.store.test_accounts import at_once
+
+
+@pytest.fixture
+def signins(tmp_path: Path) -> Iterator[SignIns]:
+    with State.open(tmp_path / "state.db") as state:
+        yield SignIns(state)
+
+
+def session(number: int, **changes: object) -> SessionRow:
+    row = SessionRow(bytes([number]) * 32, f"sid{number}", "a1", number, number, 1000, 5, ("pwd",), "acr", "k", b"src")
+    return dataclasses.replace(row, **changes)  # type: ignore[arg-type]
+
+
+def test_a_session_is_found_by_its_cookie(signins: SignIns) -> None:
+    assert signins.begin(session(1), most=5) == []
+    assert signins.session(bytes([1]) * 32) == session(1)
+    assert signins.session(bytes([2]) * 32) is None
+    signins.touch(bytes([1]) * 32, 50)
+    signins.touch(bytes([1]) * 32, 40)
+    found = signins.session(bytes([1]) * 32)
+    assert found is not None
+    assert found.seen == 50
+
+
+def test_a_new_session_ends_that_of_the_former_cookie(signins: SignIns) -> None:
+    signins.begin(session(1), most=5)
+    assert signins.begin(session(2), former=bytes([1]) * 32, most=5) == ["sid1"]
+    assert signins.session(bytes([1]) * 32) is None
+    # The same session under another cookie has not ended.
+    assert signins.begin(session(3, sid="sid2"), former=bytes([2]) * 32, most=5) == []
+    assert [row.sid for row in signins.sessions(10)] == ["sid2"]
+
+
+def test_the_oldest_beyond_the_number_allowed_end(signins: SignIns) -> None:
+    for number in (1, 2, 3):
+        signins.begin(session(number), most=3)
+    signins.touch(bytes([1]) * 32, 500)  # the one that is in use stays
+    assert signins.begin(session(4), most=3) == ["sid2"]
+    assert signins.begin(session(5, account="a2"), most=3) == []
+
+
+def test_revoking(signins: SignIns) -> None:
+    for number in (1, 2):
+        signins.begin(session(number), most=5)
+    signins.begin(session(3, account="a2"), most=5)
+    assert [row.sid for row in signins.revoke(50, sid="sid1")] == ["sid1"]
+    assert signins.revoke(50, sid="sid1") == []
+    assert [row.sid for row in signins.revoke(60, account="a1")] == ["sid2"]
+    assert [row.sid for row in signins.sessions(60)] == ["sid3"]
+    assert signins.sessions(60, account="a1") == []
+    for wrong in ({}, {"sid": "a", "account": "b"}):
+        with pytest.raises(StateError):
+            signins.revoke(50, **wrong)
+
+
+def test_counting_is_not_interrupted(signins: SignIns) -> None:
+    key = b"k" * 32
+
+    def one_more(found: Mapping[bytes, Failures]) -> Sequence[Failures]:
+        before = found.get(key)
+        return [Failures(key, 1, (before.count if before else 0) + 1)]
+
+    at_once(8, lambda: bool(signins.count([key], one_more)))
+    (counted,) = signins.count([key], lambda found: list(found.values()))
+    assert counted.count == 8
+    signins.count([key], lambda found: [Failures(key, 1, 0)])
+    assert signins.count([key], lambda found: list(found.values())) == []
+
+
+def test_what_is_good_once(signins: SignIns) -> None:
+    assert sorted(at_once(4, lambda: signins.spend(b"s" * 32, 100))) == [False, False, False, True]
+
+
+def test_what_is_over_is_dropped(signins: SignIns) -> None:
+    signins.begin(session(1, expires=100), most=5)
+    signins.begin(session(2, expires=500), most=5)
+    signins.spend(b"s" * 32, 100)
+    signins.count([b"1" * 32, b"2" * 32], lambda _: [Failures(b"1" * 32, 50, 3), Failures(b"2" * 32, 50, 3, 300)])
+    signins.sweep(200, window=100, kept=50)
+    assert signins.session(bytes([1]) * 32) is None
+    assert signins.session(bytes([2]) * 32) is not None
+    assert signins.spend(b"s" * 32, 400)
+    kept = signins.count([b"1" * 32, b"2" * 32], lambda found: list(found.values()))
+    assert [one.key for one in kept] == [b"2" * 32]  # a lock is never dropped before its time
