@@ -37,6 +37,7 @@ NOT_HERE = {
     "intake": "it is turned by itself with each erasure: `interlock audit erase`",
     "cache": "it is turned by itself with each erasure, and when segments are pruned",
     "store": "it is turned by itself with each erasure: `interlock audit erase`",
+    "factors": "sessions and recovery codes are known by their hash under it, and none could be found again",
 }
 
 

@@ -2,6 +2,7 @@
 
 from interlock.keys.apikey import lookup_hash, mint, well_formed
 from interlock.keys.cache_key import CACHE, cache_key, turn_cache
+from interlock.keys.factors_key import FACTORS, FactorKey, factor_key
 from interlock.keys.handover import Handed, Handover, handover_key
 from interlock.keys.intake import INTAKE, intake, intake_keys, keep_intake, turn_intake
 from interlock.keys.kek import ensure_folder, load_kek, parse_kek
@@ -16,12 +17,14 @@ from interlock.keys.wrapping import Kek, KekUnavailable, LocalKek
 __all__ = [
     "ASSERTION",
     "CACHE",
+    "FACTORS",
     "INTAKE",
     "LOG",
     "LOOKUP",
     "RECORD",
     "STORE",
     "DayRecipient",
+    "FactorKey",
     "Handed",
     "Handover",
     "Kek",
@@ -39,6 +42,7 @@ __all__ = [
     "drop_old_store",
     "ensure_folder",
     "ensure_log_key",
+    "factor_key",
     "handover_key",
     "intake",
     "intake_keys",

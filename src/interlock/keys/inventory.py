@@ -29,6 +29,7 @@ KNOWN: Final = {
     "intake": ("takes in the keys of persons in the record", "X25519 (HPKE)"),
     "store": ("wraps the keys of persons in the record", "AES-256-GCM"),
     "cache": ("wraps the keys of what is derived from the record", "AES-256-GCM"),
+    "factors": ("seals how people sign in", "AES-256-GCM, HMAC-SHA-256"),
     INVENTORY: ("this inventory", "AES-256-GCM"),
 }
 

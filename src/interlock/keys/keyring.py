@@ -7,6 +7,7 @@
     ca.sealed, server.sealed    the local certificate authority, and its newest server certificate (made by `pki`)
     intake.pub, intake.sealed   to whom the persons in a segment are sealed (`intake.py`)
     store.sealed                under what the state database knows persons (`store_key.py`)
+    factors.sealed              under what people sign in with is, once there is an account (`factors_key.py`)
     cache.sealed                under what `cache/` is, once somebody asked for it (`cache_key.py`)
     inventory.sealed            what is known of all of these
 

@@ -49,6 +49,20 @@ class Event(Enum):
     CLIENT_DISABLE = 84, "client:disable"
     GRANT_GIVE = 85, "grant:give"  # somebody allowed a client something
     GRANT_REVOKE = 86, "grant:revoke"
+    USER_CREATE = 90, "user:create"
+    USER_CHANGE = 91, "user:change"  # roles, or a password that an operator set or took back
+    USER_DISABLE = 92, "user:disable"
+    USER_ENABLE = 93, "user:enable"
+    USER_UNLOCK = 94, "user:unlock"
+    USER_PASSWORD = 95, "user:password"  # somebody chose a new one
+    SESSION_BEGIN = 96, "session:begin"
+    SESSION_END = 97, "session:end"
+    SIGNIN_FAILED = 98, "signin:failed"
+    SIGNIN_LOCKED = 99, "signin:locked"  # too many failures: nothing more is tried for a while
+    FACTOR_ADD = 100, "factor:add"
+    FACTOR_REMOVE = 101, "factor:remove"
+    FACTOR_RECOVERY = 102, "factor:recovery"  # recovery codes were made, or one was used
+    FACTOR_SUSPECT = 103, "factor:suspect"  # a passkey's counter went back: it may have been copied
 
     def __init__(self, code: int, text: str) -> None:
         self.code = code

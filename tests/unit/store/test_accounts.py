@@ -29,7 +29,8 @@ def accounts(state: State) -> Accounts:
 
 
 def account(number: int = 1, **changes: object) -> Account:
-    made = Account(f"a{number}", f"name{number}", ("teller", "röle"), 1000 + number, "k", b"sealed", 5)
+    roles = ("teller", "röle")
+    made = Account(f"a{number}", f"name{number}", roles, 1000 + number, "k", password=b"sealed", changed=5)
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
 
