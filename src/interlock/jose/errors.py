@@ -2,6 +2,7 @@
 
 TokenRefused   carries the reason that goes on the record, and a note for the operator
   KeyUnknown   no key of the set fits; newer keys might
+  ProofRefused it is the proof of possession that does not hold
 """
 
 from __future__ import annotations
@@ -24,3 +25,7 @@ class KeyUnknown(TokenRefused):
 
     def __init__(self, note: str = "") -> None:
         super().__init__(Reason.TOKEN_KEY_UNKNOWN, note)
+
+
+class ProofRefused(TokenRefused):
+    """A DPoP proof (RFC 9449) does not hold, or shows another key than it should."""

@@ -79,7 +79,7 @@ class KeySet:
         set_aside: dict[str, str] = {}
         for position, member in enumerate(members):
             try:
-                keys.append(_verification_key(member, secrets))
+                keys.append(verification_key(member, secrets=secrets))
             except (JoseError, ValueError, KeyError, TypeError) as error:
                 set_aside[_label(member, position)] = str(error) or type(error).__name__
         return cls(keys, set_aside)
@@ -90,7 +90,8 @@ def _label(member: Any, position: int) -> str:
     return kid if isinstance(kid, str) and kid else f"#{position}"
 
 
-def _verification_key(member: Any, secrets: bool) -> VerificationKey:
+def verification_key(member: Any, *, secrets: bool = False) -> VerificationKey:
+    """One JWK; raises JoseError, ValueError, KeyError or TypeError for what does not verify signatures."""
     if not isinstance(member, dict):
         raise TypeError("it is not an object")
     kid = member.get("kid", "")

@@ -94,6 +94,12 @@ class Reason(StrEnum):
     TLS_HANDSHAKE = "tls-handshake", 0, "The TLS handshake failed"
     TLS_CERTIFICATE = "tls-certificate", 0, "The TLS client certificate was refused"
     TLS_TIMEOUT = "tls-timeout", 0, "The TLS handshake took too long"
+    # 2. authenticate, continued: possession of a token's key (RFC 9449)
+    DPOP_MISSING = "dpop-missing", 401, "The credential is not accepted"
+    DPOP_INVALID = "dpop-invalid", 401, "The credential is not accepted"
+    DPOP_REPLAYED = "dpop-replayed", 401, "The credential is not accepted"
+    DPOP_NONCE_NEEDED = "dpop-nonce-needed", 401, "The credential is not accepted"
+    DPOP_UNAVAILABLE = "dpop-unavailable", 503, "The credential cannot be checked now"
 
 
 CODES: tuple[Reason, ...] = tuple(Reason)

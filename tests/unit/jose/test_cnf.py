@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from interlock.jose import TokenRefused, confirmation
+from interlock.jose import Confirmation, TokenRefused, confirmation
 from interlock.model import Reason
 from tests.unit.jose.material import b64
 
@@ -16,7 +16,16 @@ def test_unbound() -> None:
 
 
 def test_bound_to_a_certificate() -> None:
-    assert confirmation({"cnf": {"x5t#S256": b64(b"f" * 32)}}).certificate == b"f" * 32
+    assert confirmation({"cnf": {"x5t#S256": b64(b"f" * 32)}}) == Confirmation(certificate=b"f" * 32)
+
+
+def test_bound_to_a_key() -> None:
+    assert confirmation({"cnf": {"jkt": b64(b"k" * 32)}}) == Confirmation(key=b"k" * 32)
+
+
+def test_bound_to_both() -> None:
+    both = {"cnf": {"jkt": b64(b"k" * 32), "x5t#S256": b64(b"f" * 32)}}
+    assert confirmation(both) == Confirmation(b"f" * 32, b"k" * 32)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +39,11 @@ def test_bound_to_a_certificate() -> None:
         {"jkt": "abc"},
         {"jwk": {}},
         {"x5t#S256": b64(b"f" * 32), "jkt": "abc"},
+        {"x5t#S256": "abc", "jkt": b64(b"k" * 32)},
+        {"x5t#S256": b64(b"f" * 32), "jkt": None},
+        {"jkt": b64(b"k" * 32), "jwk": {}},
+        {"jkt": b64(b"k" * 33)},
+        {"jkt": ""},
         {"x5t#S256": ""},
         {"x5t#S256": b64(b"f" * 31)},
         {"x5t#S256": b64(b"f" * 32) + "="},
