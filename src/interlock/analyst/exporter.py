@@ -17,7 +17,6 @@ from interlock.analyst.backoff import delay
 from interlock.analyst.place import Place
 from interlock.analyst.sink import Sink, SinkError
 from interlock.audit.export import Form, form
-from interlock.audit.export.status import ExportStatus
 from interlock.audit.feed import BEGINNING, Cursor, Feed
 from interlock.audit.filters import Filters
 from interlock.audit.joined import Joiner
@@ -27,6 +26,7 @@ from interlock.audit.subjects_reading import Tell
 from interlock.clock import SECOND, Clock
 from interlock.config import Export
 from interlock.errors import InterlockError
+from interlock.snapshot.exports import ExportStatus
 
 POLL = 0.2  # seconds between looks for what is new
 CONFIRM_EVERY = 2 * SECOND  # at least, while unconfirmed batches follow each other

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from interlock.analyst.exporter import Exporter
-from interlock.audit.export.status import ExportStatus
 from interlock.config import Export
+from interlock.snapshot.exports import ExportStatus
 
 PATIENCE = 3.0  # seconds for all of them to end
 

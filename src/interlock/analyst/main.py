@@ -12,10 +12,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interlock.audit.export.status import read_statuses, write_statuses
 from interlock.clock import SystemClock
 from interlock.errors import InterlockError
 from interlock.snapshot import NodePage
+from interlock.snapshot.exports import read_statuses, write_statuses
 from interlock.snapshot.page import ANALYST_SLOT, GENERATION, READY
 
 if TYPE_CHECKING:

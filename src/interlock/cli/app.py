@@ -1,4 +1,4 @@
-"""All commands, put together."""
+"""The program `interlock`: what all its commands share. The commands themselves: `interlock.cli.commands`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import Annotated
 import typer
 
 from interlock import __version__
-from interlock.cli import audit, inspect_file, key, keyring, operate, role
+from interlock.cli.commands import Commands
 from interlock.cli.desk import Settings
-from interlock.cli.tour.command import tour
-from interlock.cli.witness import witness
-from interlock.cli.write_file import init
 
 app = typer.Typer(
     name="interlock",
+    cls=Commands,
     help="""A zero-trust gateway that puts every call on the record before it passes.
 
     Begin with:  interlock init DIR --upstream http://127.0.0.1:9000  and then  interlock -c DIR/interlock.yaml up
@@ -45,18 +43,3 @@ def options(
     ] = False,
 ) -> None:
     context.obj = Settings(config)
-
-
-app.command()(init)
-app.command()(operate.up)
-app.command()(operate.status)
-app.command()(operate.reload)
-app.command()(inspect_file.check)
-app.command()(inspect_file.plan)
-app.command()(inspect_file.schema)
-app.add_typer(key.app, name="key")
-app.add_typer(keyring.app, name="keyring")
-app.add_typer(role.app, name="role")
-app.add_typer(audit.app, name="audit")
-app.command()(witness)
-app.command()(tour)

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from interlock.audit.export.status import read_statuses
 from interlock.clock import SECOND, Clock, SystemClock
 from interlock.control.paths import Paths
 from interlock.control.publishing.status import read_publishing
 from interlock.control.status import free_bytes
 from interlock.snapshot import Family, MetricsPage, NodePage, Process, exposition, process_families
+from interlock.snapshot.exports import read_statuses
 from interlock.snapshot.exposition import Labels, Value
 from interlock.snapshot.page import ALARMS, EPOCH, GENERATION, SEALED_NS
 

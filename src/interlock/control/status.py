@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from interlock.audit.export.status import ExportStatus, read_statuses
 from interlock.clock import SECOND, Clock, SystemClock
 from interlock.control.publishing.status import PartyStatus, PublishingStatus, problems_of, read_publishing
 from interlock.errors import SnapshotError
 from interlock.snapshot import NodePage, Process
+from interlock.snapshot.exports import ExportStatus, read_statuses
 from interlock.snapshot.page import (
     ALARMS,
     CLOCK_ERROR_NS,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.cli import run
+from interlock.cli import commands, run
 from interlock.cli.audit import moment
 from interlock.cli.desk import data_dir_of
 from interlock.cli.key import duration
@@ -188,11 +188,35 @@ def test_what_comes_from_outside_cannot_drive_the_terminal() -> None:
     assert printable("two\nlines") == "two\nlines"
 
 
-def test_help_and_init_import_nothing_heavy() -> None:
+HEAVY = {
+    *("cel", "cryptography", "fastapi", "httpx", "joserfc", "pydantic", "rich", "ruamel", "sqlalchemy", "uvicorn"),
+    *("interlock.audit", "interlock.config", "interlock.store"),
+}
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["key", "create", "--help"], ["audit", "--help"], ["status"]], ids=" ".join
+)
+def test_what_is_asked_for_often_loads_nothing_heavy(tmp_path: Path, words: list[str]) -> None:
+    file = tmp_path / "interlock.yaml"
+    file.write_text("version: 1\n")
     code = (
-        "import sys; from interlock.cli import run; run(['--help']); "
-        "heavy = {'fastapi', 'uvicorn', 'sqlalchemy', 'httpx', 'cel', 'pydantic', 'cryptography', 'joserfc'}; "
-        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+        f"import sys; from interlock.cli import run; run(['-c', {str(file)!r}, *{words!r}]); "
+        f"sys.exit(', '.join({HEAVY!r} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
+
+
+def test_each_command_is_where_it_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:")[2]
+    assert [line.split()[0] for line in listed.splitlines() if line.startswith("  ")] == list(commands.COMMANDS)
+    for name in commands.COMMANDS:
+        assert run([name, "--help"]) == 0
+        assert f"Usage: interlock {name} " in capsys.readouterr().out
+
+
+def test_a_misspelt_command_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["statu"]) == 2
+    assert "Did you mean 'status'?" in capsys.readouterr().err

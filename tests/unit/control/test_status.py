@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from interlock.audit.export.status import ExportStatus, write_statuses
 from interlock.audit.timekeeping import Sync, Timekeeper
 from interlock.clock import SECOND, ManualClock
 from interlock.control.admin import is_own_host
@@ -21,6 +20,7 @@ from interlock.errors import SnapshotError
 from interlock.keys import Keyring
 from interlock.model.reason import CODES
 from interlock.snapshot import Counter, MetricsPage, NodePage
+from interlock.snapshot.exports import ExportStatus, write_statuses
 from interlock.snapshot.page import (
     ALARMS,
     ANALYST,

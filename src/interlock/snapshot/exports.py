@@ -1,4 +1,7 @@
-"""How exports are doing: what the analyst writes to `run/exports.json`, and whoever is asked reads."""
+"""How exports are doing: what the analyst writes to `run/exports.json`, and whoever is asked reads.
+
+Here, below the record, because `status` reads it and nothing of the record.
+"""
 
 from __future__ import annotations
 
