@@ -116,6 +116,8 @@ class _Authenticator:
                 return challenge.put(token, bearer=True)
             if token.bound_to and not _holds(token, peer):
                 return challenge.put(Refusal(Reason.TOKEN_BINDING, (), token.text), bearer=True)
+            if token.bound_key:
+                return challenge.put(Refusal(Reason.TOKEN_BINDING, (), token.text), bearer=True)
             shown["jwt"] = token
         if api_key is not None:
             key = self._keys.verify(api_key, address, now)

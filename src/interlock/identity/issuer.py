@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from interlock.config.own_issuer import OWN_AUTHORITY
 from interlock.errors import KeyMaterialError
 from interlock.identity import claims as claim
 from interlock.identity.handles import (
@@ -30,6 +29,7 @@ from interlock.identity.handles import (
 from interlock.identity.roles import RoleTable, mapped_roles, named_in
 from interlock.jose import SYMMETRIC, Compact, KeySet, TokenRefused, confirmation, verify_compact
 from interlock.model import Identity, Principal, Reason
+from interlock.model.principal import OWN_AUTHORITY
 from interlock.snapshot import IssuerSpec
 
 
@@ -79,7 +79,7 @@ class JwtIssuer:
         except ValueError as error:
             raise TokenRefused(Reason.TOKEN_CLAIMS, f"sub: {error}") from error
         # 11.
-        bound_to = confirmation(claims).certificate
+        bound = confirmation(claims)
         # 12.
         if spec.own:
             roles = frozenset(named_in(claims, "roles"))
@@ -103,7 +103,8 @@ class JwtIssuer:
                 principal_handle(text),
                 *_origins(spec.issuer, claims),
             ),
-            bound_to=bound_to,
+            bound_to=bound.certificate,
+            bound_key=bound.key,
             limit_key=limit_key(text),
             credential=token_id,
             issued=claim.issued(claims),

@@ -38,7 +38,7 @@ class Verified:
         self.not_before = identity.not_before
         self.until = until
         self.epoch = epoch
-        self.bound = bool(identity.bound_to)
+        self.bound = bool(identity.bound_to or identity.bound_key)
 
 
 class TokenVerifier:
@@ -62,7 +62,7 @@ class TokenVerifier:
         self.entries = self._verified.entries  # for the fast path of `compile_authenticator`, which only reads
 
     def verify(self, token: bytes, now: int) -> Identity | Refusal | Pending:
-        """The identity of a token's bearer, as far as the token alone can tell: `bound_to` is not yet checked."""
+        """The identity of a token's bearer, as far as the token alone can tell: its bindings are not yet checked."""
         entry = self.entries.get(token)
         if entry is not None:
             if entry.not_before <= now < entry.until and self._current(entry):

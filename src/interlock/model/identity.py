@@ -39,6 +39,7 @@ class Identity(msgspec.Struct, frozen=True, eq=False):
     certificate: bytes = b""  # fingerprint of the certificate it was verified with
     bound_to: bytes = b""  # certificate fingerprint the token demands (`cnf.x5t#S256`), empty: unbound
     limit_key: bytes = b""  # 16 bytes naming the principal in counters
+    bound_key: bytes = b""  # thumbprint of the key that a token demands proofs of (`cnf.jkt`), empty: none
     credential: str = ""  # id of the API key or `jti` of the token, for the record
     issued: int = 0  # when, in whole seconds of wall time, as `iat` says it; 0: unknown
 

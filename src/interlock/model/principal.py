@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OWN_AUTHORITY = "interlock"  # of all whom the node itself vouches for
 KINDS = frozenset({"user", "service", "device", "os", "anonymous"})
 
 
