@@ -1,7 +1,8 @@
 """Puts acts on the record: what operators and our own processes do, as opposed to calls.
 
 An act is on disk before `act` returns; if it cannot be, `RecordUnavailable` is raised and the act MUST NOT
-take place.
+take place. What is noted is in the kernel, and on disk with the next act or seal: for what happens often and ends by
+itself, as issuing tokens does.
 
 Who acted, and the details that name somebody, go into subject frames.
 """
@@ -19,7 +20,7 @@ from interlock.audit.writer import SegmentWriter
 from interlock.model import Event
 
 NAMING = ("principal", "subject")  # details that name somebody; there may be several, `subject1` and on
-NOBODY = ("process:", "service:interlock/control")  # actors that are no persons
+NOBODY = ("process:", "service:interlock/control", "service:interlock/issuer")  # actors that are no persons
 
 
 class ActRecorder:
@@ -37,13 +38,21 @@ class ActRecorder:
     def act(self, event: Event, details: Mapping[str, Any], refers: RecordId | None = None) -> str:
         """Put an act on the record and on disk; gives its id. `refers` names the record it is about."""
         with self._lock:
-            self._writer.renew()
-            self._writer.settle()
-            payload = encode(self._entry(details))
-            record = self._writer.append(event.code, payload, refers, durable=True)
-            self._writer.flush()
+            record = self._write(event, details, refers, durable=True)
             self._writer.sync()
         return format_id(record)
+
+    def note(self, event: Event, details: Mapping[str, Any]) -> str:
+        """Put something on the record, written but not yet on disk; gives its id."""
+        with self._lock:
+            return format_id(self._write(event, details, None, durable=False))
+
+    def _write(self, event: Event, details: Mapping[str, Any], refers: RecordId | None, *, durable: bool) -> RecordId:
+        self._writer.renew()
+        self._writer.settle()
+        record = self._writer.append(event.code, encode(self._entry(details)), refers, durable=durable)
+        self._writer.flush()
+        return record
 
     def renew(self) -> None:
         """Begin another segment if the intake key was turned."""

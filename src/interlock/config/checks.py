@@ -21,7 +21,7 @@ from interlock.config.routes import Route
 from interlock.config.secrets import SecretRef
 from interlock.config.tree import Where
 from interlock.config.units import show_duration
-from interlock.model.principal import KINDS
+from interlock.model.principal import KINDS, OWN_AUTHORITY
 from interlock.model.retention import CLASSES, DAY, STANDARD
 
 NAMED = ("trust", "zones", "services", "roles")  # sections whose keys are names
@@ -210,9 +210,11 @@ def _routes(view: View) -> Iterator[Finding]:
                 yield Finding((*where, "subject", kind), f"`{param}` identifies somebody else already")
         if not view.whole:
             continue
-        if "jwt" in methods and not config.identity.issuers:
+        if "jwt" in methods and not config.identity.issuers and config.issuer is None:
             yield Finding(
-                (*where, "authenticate"), "takes tokens, but no issuer is trusted", "add one to `identity.issuers`"
+                (*where, "authenticate"),
+                "takes tokens, but no issuer is trusted",
+                "add one to `identity.issuers`, or have one here: `issuer`",
             )
         yield from _doubts(config, where, route, granted, asking)
 
@@ -262,8 +264,17 @@ def _doubts(config: Config, where: Where, route: Route, granted: frozenset[str],
 
 def _conflicts(view: View) -> Iterator[Finding]:
     patterns = [(number, index, pattern) for number, route in view.routes for index, pattern in enumerate(route.match)]
-    conflicts = find_conflicts([pattern for _, _, pattern in patterns])
+    own = [] if view.config.issuer is None else view.config.issuer.patterns()
+    conflicts = find_conflicts([*(pattern for _, _, pattern in patterns), *own])
     for conflict in conflicts[:MAX_CONFLICTS]:
+        if conflict.second >= len(patterns):
+            number, index, pattern = patterns[conflict.first]
+            yield Finding(
+                ("routes", number, "match", index),
+                f"`{pattern.text}` matches {conflict.example}, which belongs to the `issuer`",
+                "change it, or give the issuer's URL another path",
+            )
+            continue
         first, i, one = patterns[conflict.first]
         second, j, other = patterns[conflict.second]
         what = "match the same calls" if one.segments == other.segments else f"both match {conflict.example}"
@@ -299,12 +310,15 @@ def _fall_throughs(view: View) -> Iterator[Finding]:
 
 def _issuers(view: View) -> Iterator[Finding]:
     authorities = dict.fromkeys(view.config.trust, "a trust bundle")
-    authorities["interlock"] = "the product itself"
+    authorities[OWN_AUTHORITY] = "the product itself"
+    own = view.config.issuer
     issuers: set[str] = set()
     for number, issuer in enumerate(view.config.identity.issuers):
         where: Where = ("identity", "issuers", number)
         if issuer.issuer in issuers:
             yield Finding((*where, "issuer"), f"{issuer.issuer} is named twice")
+        elif own is not None and issuer.issuer == own.url:
+            yield Finding((*where, "issuer"), f"{issuer.issuer} is this node's own, as `issuer` says")
         elif issuer.authority in authorities:
             taken = authorities[issuer.authority]
             yield Finding(

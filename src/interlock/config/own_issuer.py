@@ -8,12 +8,18 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from interlock.clock import SECOND
-from interlock.config.fields import Duration, HttpsUrl, Section, duration, fault, words
+from interlock.config.fields import Duration, HttpsUrl, Rates, Section, duration, fault, words
+from interlock.config.patterns import Pattern, parse_pattern
+from interlock.config.units import Rate
 
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-OWN_AUTHORITY = "interlock"  # of all principals that the node itself vouches for
+
+# Where the issuer is found, after the path of its URL; of OAuth's metadata, before it (RFC 8414 section 3.1).
+METADATA = ("/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource")
+DISCOVERY = "/.well-known/openid-configuration"
+BENEATH = "/oauth"
 
 ScopeName = Annotated[str, Field(pattern=r"^[!#-\[\]-~]{1,128}$")]  # RFC 6749 section 3.3
 Resource = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[!-~]+$")]
@@ -40,13 +46,9 @@ class OwnIssuer(Section):
 
     url: Annotated[HttpsUrl, AfterValidator(_issuer_url)]
     """Its own URL, never taken from a call's Host: `iss` of its tokens, and where its metadata is found."""
-    audience: Annotated[
-        tuple[Resource, ...], BeforeValidator(words, json_schema_input_type=str | list[str])
-    ] = ()
+    audience: Annotated[tuple[Resource, ...], BeforeValidator(words, json_schema_input_type=str | list[str])] = ()
     """What this node's own routes are called in `aud`; left out: the URL."""
-    resources: Annotated[
-        tuple[Resource, ...], BeforeValidator(words, json_schema_input_type=str | list[str])
-    ] = ()
+    resources: Annotated[tuple[Resource, ...], BeforeValidator(words, json_schema_input_type=str | list[str])] = ()
     """Other APIs that tokens may be asked for (`resource`, RFC 8707)."""
     scopes: dict[ScopeName, str] = Field(default_factory=dict)
     """What may be asked for, and what it means to the person who is asked, as in
@@ -62,6 +64,8 @@ class OwnIssuer(Section):
     session: Sessions = Sessions()
     second_factor: Literal["optional", "required"] = "optional"
     """Whether people must have one."""
+    limit: Rates = (Rate(1000, SECOND, 2000, "address"),)
+    """How often programs may ask for tokens, as in `1000/s burst 2000 per address`."""
     profile: Literal["fapi2"] | None = None
     """`fapi2`: what the FAPI 2.0 Security Profile asks, and nothing it does not allow."""
     registration: Literal["off", "token"] = "off"
@@ -77,6 +81,24 @@ class OwnIssuer(Section):
     def host(self) -> str:
         """The host of its URL, in small letters."""
         return (urlsplit(self.url).hostname or "").lower()
+
+    @property
+    def listens_for(self) -> str:
+        """The Host its calls have; empty: any, where it is named by an address or is on this machine only."""
+        host = self.host
+        return "" if host == "localhost" or ":" in host or host.replace(".", "").isdigit() else host
+
+    @property
+    def paths(self) -> list[str]:
+        """All that it serves, as paths of this node; the last one is a folder."""
+        first = [path + self.path for path in METADATA]
+        return [*first, self.path + DISCOVERY, self.path + BENEATH]
+
+    def patterns(self) -> list[Pattern]:
+        """The calls that are its own."""
+        *files, folder = self.paths
+        host = f"{self.listens_for} " if self.listens_for else ""
+        return [parse_pattern(f"{host}{path}") for path in files] + [parse_pattern(f"{host}{folder}/*")]
 
     @property
     def path(self) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from interlock.clock import SECOND
+from interlock.control.issuer_routes import issuer_routes, own_issuer, own_service
 from interlock.control.issuers import DISCOVERY, KnownKeys
 from interlock.control.paths import Paths
 from interlock.errors import KeyMaterialError
@@ -29,7 +30,7 @@ from interlock.snapshot import (
 )
 
 if TYPE_CHECKING:
-    from interlock.config import Config, Issuer
+    from interlock.config import Config, Issuer, Rate
 
 
 def compile_node(config: Config, paths: Paths, now: int) -> NodeSpec:
@@ -39,8 +40,8 @@ def compile_node(config: Config, paths: Paths, now: int) -> NodeSpec:
         built_ns=now,
         worker_count=config.worker_count,
         listeners=_listeners(config, paths),
-        services=_services(config),
-        issuers=compile_issuers(config, KnownKeys(paths.jwks)),
+        services=_services(config) | own_service(config.issuer, paths),
+        issuers=compile_issuers(config, KnownKeys(paths.jwks)) + own_issuer(config.issuer, paths),
         trust={
             name: TrustSpec(
                 name,
@@ -62,7 +63,9 @@ def compile_node(config: Config, paths: Paths, now: int) -> NodeSpec:
 
 
 def compile_routes(config: Config) -> Iterator[RouteSpec]:
-    """The routes in the order of the file."""
+    """The routes in the order of the file, and those of the authorization server."""
+    if config.issuer is not None:
+        yield from issuer_routes(config.issuer)
     for route in config.routes:
         yield RouteSpec(
             id=route.id,
@@ -83,7 +86,7 @@ def compile_routes(config: Config) -> Iterator[RouteSpec]:
             scope=route.allow.scope,
             when=route.allow.when,
             role=route.allow.role,
-            limits=[LimitSpec(rate.count, rate.period_ns, rate.burst, rate.per) for rate in route.limit],
+            limits=limits(route.limit),
             cors=None
             if route.cors is None
             else CorsSpec(
@@ -98,6 +101,11 @@ def compile_routes(config: Config) -> Iterator[RouteSpec]:
             durable=config.record_of(route) == "durable",
             subject=dict(route.subject),
         )
+
+
+def limits(rates: Iterable[Rate]) -> list[LimitSpec]:
+    """Rates of the file, as workers count them."""
+    return [LimitSpec(rate.count, rate.period_ns, rate.burst, rate.per) for rate in rates]
 
 
 def compile_issuers(config: Config, known: KnownKeys) -> list[IssuerSpec]:

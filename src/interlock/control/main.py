@@ -21,12 +21,15 @@ from interlock.control.certificates import ensure_certificate
 from interlock.control.check import load_checked
 from interlock.control.compile import uses_own_authority
 from interlock.control.inbox import Inbox
+from interlock.control.issuer_desk import IssuerDesk
 from interlock.control.issuers import KnownKeys
+from interlock.control.issuing import IssuerServer
 from interlock.control.jwks import IssuerWatch
 from interlock.control.keyring import hand_over, jwks
 from interlock.control.log import Log
 from interlock.control.paths import Paths
 from interlock.control.prune import read_wanted
+from interlock.control.publish import Publisher
 from interlock.control.publishing.job import PublishingJob
 from interlock.control.reload import apply, changes_between, read_applied, wait_for_workers
 from interlock.control.service import Administration, Row
@@ -41,6 +44,8 @@ from interlock.snapshot.page import CONTROL_SEEN_NS, CONTROL_SLOT, READY
 
 if TYPE_CHECKING:
     from interlock.control.admin import AdminServer
+    from interlock.issuer.service import Issuer
+    from interlock.store.clients import Client
 
 BEAT = 1.0  # seconds
 HOUSEKEEPING = 60.0
@@ -75,6 +80,8 @@ class Control:
         self._builder = SnapshotBuilder(paths, self._desk.state, self._page, self._clock, gently=True)
         self._known = KnownKeys(paths.jwks)
         self._watch = IssuerWatch(self._known, self._keys_changed, self._clock, log)
+        self._issuing: IssuerDesk | None = None
+        self._issuer_server = IssuerServer(paths.run, self._issuer, lambda: self._issuer_path)
         self._publishing = PublishingJob(paths, log, self._clock)
         self._changes = ThreadPoolExecutor(1, "changes")
         self._questions = ThreadPoolExecutor(READERS, "questions")
@@ -95,6 +102,8 @@ class Control:
         inbox.start()
         self._page.set_state(CONTROL_SLOT, READY)
         self._watch.configure(self._config)
+        await self._change(self._configure_issuer)
+        await self._issuer_server.start()
         await self._change(lambda: self._publishing.configure(self._config.record))
         self._begin(self._serve_admin())
         self._begin(self._keep_house())
@@ -105,6 +114,7 @@ class Control:
         finally:
             self._desk.stopping.set()
             await sockets.close()
+            await self._issuer_server.close()
             inbox.close()
             await self._watch.close()
             if self._admin is not None:
@@ -163,9 +173,11 @@ class Control:
 
     def _apply(self, actor: Principal) -> dict[str, Any]:
         before = self._config
-        config, generation = apply(self._file, self._builder, before=before, acts=self._desk.acts(actor))
+        acts, keyring = self._desk.acts(actor), self._desk.keyring
+        config, generation = apply(self._file, self._builder, before=before, acts=acts, keyring=keyring)
         self._config = self._desk.config = config
         self._desk.adopt_keys()
+        self._configure_issuer()
         waiting = wait_for_workers(self._builder)
         self._log.info("reloaded", generation=generation, by=str(actor), waiting=waiting)
         for warning in config.warnings:
@@ -180,6 +192,33 @@ class Control:
                 self._log.error("the reload was refused; nothing was changed", problem=str(problem))
 
         self._begin(reload())
+
+    # -- the authorization server
+
+    def _issuer(self) -> Issuer | None:
+        return None if self._issuing is None else self._issuing.issuer
+
+    @property
+    def _issuer_path(self) -> str:
+        return "" if self._issuing is None else self._issuing.path
+
+    def _configure_issuer(self) -> None:
+        """Begin, change or end issuing as the file has it now. What cannot be begun leaves the node without it."""
+        if self._issuing is None:
+            if self._config.issuer is None:
+                return
+            desk = self._desk
+            publisher = Publisher(self._paths, self._page)
+            self._issuing = IssuerDesk(
+                self._paths, self._page, desk.keyring, desk.state, publisher, desk.acts(ISSUER), self._clock
+            )
+            desk.client_changed = self._client_changed
+        self._issuing.configure(self._config.issuer)
+
+    def _client_changed(self, client: Client) -> None:
+        issuer = self._issuer()
+        if issuer is not None:
+            issuer.registry.put(client)
 
     # -- the background
 
@@ -230,7 +269,8 @@ class Control:
             self._jwks = jwks(self._desk.keyring)  # the overlap may be over
         if renewed:
             hand_over(self._handover, self._desk.keyring, self._config)
-        if renewed or self._builder.overlay() > OVERLAY:
+        turned = self._issuing is not None and self._issuing.tend()
+        if renewed or turned or self._builder.overlay() > OVERLAY:
             self._builder.rebuild()
             wait_for_workers(self._builder)
         self._guard_recipient()
@@ -299,6 +339,7 @@ class Control:
 
 
 NODE = Principal("service", "interlock", "control")
+ISSUER = Principal("service", "interlock", "issuer")
 
 
 def run(file: Path, data_dir: Path, admin: socket.socket, log: Log, handover_key: bytes) -> None:

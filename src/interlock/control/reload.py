@@ -19,7 +19,7 @@ from interlock.control.check import load_checked
 from interlock.control.compile import compile_node, compile_routes
 from interlock.control.paths import Paths
 from interlock.errors import InterlockError, NodeError
-from interlock.keys import open_keyring
+from interlock.keys import Keyring, open_keyring
 from interlock.model import Event, Recorder
 from interlock.snapshot import NodeSpec, await_generation
 
@@ -41,7 +41,9 @@ def read_applied(paths: Paths, file: Path) -> Config:
     return parse(data, file, look_at_files=False)
 
 
-def apply(file: Path, builder: SnapshotBuilder, *, before: Config | None, acts: Recorder) -> tuple[Config, int]:
+def apply(
+    file: Path, builder: SnapshotBuilder, *, before: Config | None, acts: Recorder, keyring: Keyring
+) -> tuple[Config, int]:
     """Check the file, record that it is taken up, and write the snapshot made of it.
 
     Gives the configuration and the snapshot's generation. `before`: what the node runs with; None at start.
@@ -58,6 +60,10 @@ def apply(file: Path, builder: SnapshotBuilder, *, before: Config | None, acts: 
         _refuse_what_needs_a_restart(changes)
         if before is not None and before.keys != config.keys:
             open_keyring(config.keys, paths.keys).check()
+        if config.issuer is not None:
+            from interlock.control.issuer_keys import tend_keys
+
+            tend_keys(config.issuer, keyring, paths, builder.clock)  # workers need them to verify its tokens
         node = compile_node(config, paths, builder.clock.wall())
     except InterlockError as problem:
         acts.act(Event.CONFIG_REFUSED, {"file": str(file), "problems": str(problem)[:4000]})

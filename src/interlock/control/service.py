@@ -19,6 +19,10 @@ import msgspec
 from interlock.audit.subjects_register import Register, names
 from interlock.clock import Clock, SystemClock
 from interlock.control.acts import open_acts
+from interlock.control.clients import ClientDesk, CreateClient, NamedClient, RotateClient
+from interlock.control.credentials import Named as NamedCredentials
+from interlock.control.credentials import OfCertificate, OfIssuer, OfToken, Plain
+from interlock.control.dependants import dependants
 from interlock.control.following import Follow, follow
 from interlock.control.keyring import Custodian, Destroyed, KeyringDesk, Turn
 from interlock.control.keys import Create, KeyDesk, Named, Rotate
@@ -28,6 +32,7 @@ from interlock.control.proof import Open, open_record
 from interlock.control.prune import Plan, PruneDesk, StateHolds, read_wanted
 from interlock.control.publish import Publisher
 from interlock.control.reading import Acknowledge, Export, Question, acknowledge, ask, export, opener
+from interlock.control.revocation import RevocationDesk
 from interlock.control.status import read_status
 from interlock.control.subjects import AddHold, Erase, Progress, ReleaseHold, SubjectDesk
 from interlock.errors import InterlockError, KeyMaterialError, NodeError, UsageError
@@ -39,6 +44,7 @@ from interlock.store import Persons, State
 if TYPE_CHECKING:
     from interlock.audit import ActRecorder
     from interlock.config import Config
+    from interlock.store.clients import Client
 
 Row = Callable[[dict[str, Any]], None]
 T = TypeVar("T")
@@ -62,6 +68,7 @@ class Administration:
         self.page = page
         self._writer = writer
         self.keys_turned: Callable[[], None] = lambda: None  # of a running node: what workers use was rotated
+        self.client_changed: Callable[[Client], None] = lambda _client: None  # of a running issuer
         self._acts: ActRecorder | None = None
         self._lock = threading.Lock()
         self.stopping = threading.Event()  # ends what would go on for ever
@@ -131,6 +138,27 @@ class Administration:
         return KeyDesk(self.state, Publisher(self.paths, self.page), self.clock)
 
     @cached_property
+    def client_desk(self) -> ClientDesk:
+        return ClientDesk(
+            self.state,
+            Publisher(self.paths, self.page),
+            self.clock,
+            self._issuer_url,
+            lambda client: self.client_changed(client),
+        )
+
+    def _issuer_url(self) -> str:
+        if self.config.issuer is None:
+            raise UsageError("the file names no `issuer`, whose client this could be")
+        return self.config.issuer.url
+
+    @cached_property
+    def revocations(self) -> RevocationDesk:
+        state = self.state
+        kept = dependants(state, lambda client: self.client_changed(client))
+        return RevocationDesk(state, Publisher(self.paths, self.page), self.clock, kept)
+
+    @cached_property
     def subjects(self) -> SubjectDesk:
         return SubjectDesk(self.paths, self.state, self.keyring, self.clock)
 
@@ -187,6 +215,22 @@ class Administration:
             case "key.list":
                 _read(arguments, Nothing)
                 return self.key_desk.list(lambda keys: self._last_used(keys, actor))
+            case "client.create":
+                created = _read(arguments, CreateClient)
+                roles = frozenset(self.config.roles)
+                return self.client_desk.create(created, roles, self.keyring, self.acts(actor))
+            case "client.list":
+                _read(arguments, Nothing)
+                return self.client_desk.list()
+            case "client.rotate":
+                return self.client_desk.rotate(_read(arguments, RotateClient), self.keyring, self.acts(actor))
+            case "client.disable":
+                return self.client_desk.disable(_read(arguments, NamedClient), self.acts(actor))
+            case "revoke.list":
+                _read(arguments, Nothing)
+                return self.revocations.live()
+            case _ if op.startswith("revoke."):
+                return self._revoke(op, arguments, actor)
             case "audit.query":
                 question = _read(arguments, Question)
                 return ask(question, self.paths.record, self.keyring, self.state, self.acts(actor), row)
@@ -235,6 +279,29 @@ class Administration:
                 return read_status(self.paths.run, self.clock)
             case "reload" | "plan":
                 raise NodeError("the node does not run: start it with `interlock up`")
+            case _:
+                raise UsageError(f"there is no operation {op!r}")
+
+    def _revoke(self, op: str, arguments: dict[str, Any], actor: Principal) -> dict[str, Any]:
+        desk = self.revocations
+        named = NamedCredentials(self.config, self.paths.snapshot)
+        match op:
+            case "revoke.token":
+                return desk.token(_read(arguments, OfToken), named, self.acts(actor))
+            case "revoke.client":
+                return desk.client(_read(arguments, OfIssuer), named, self.acts(actor))
+            case "revoke.session":
+                return desk.session(_read(arguments, OfIssuer), named, self.acts(actor))
+            case "revoke.principal":
+                return desk.principal(_read(arguments, Plain), named, self.acts(actor))
+            case "revoke.user":
+                return desk.user(_read(arguments, Plain), named, self.acts(actor))
+            case "revoke.issuer":
+                return desk.issuer(_read(arguments, Plain), named, self.acts(actor))
+            case "revoke.certificate":
+                return desk.certificate(_read(arguments, OfCertificate), named, self.acts(actor))
+            case "revoke.key":
+                return self.key_desk.revoke(_read(arguments, Named), self.acts(actor))
             case _:
                 raise UsageError(f"there is no operation {op!r}")
 

@@ -8,6 +8,7 @@ unless the service asks for them, and a name of ours only as we wrote it ourselv
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Final
@@ -64,6 +65,8 @@ def forwarded_head(call: Call, assertion: bytes) -> bytes:
     trace = call.trace.encode("ascii")
     if parent is None or parent[3:35] != trace or not _TRACEPARENT.fullmatch(parent):
         parent = b"00-%b-%b-00" % (trace, trace[16:])
+    if route.own:
+        assertion = _connected(call)
     return b"%b %b HTTP/1.1\r\nhost: %b\r\n%btraceparent: %b\r\n%b\r\n" % (
         call.method.encode("ascii"),
         target.wire,
@@ -72,6 +75,15 @@ def forwarded_head(call: Call, assertion: bytes) -> bytes:
         parent,
         assertion,
     )
+
+
+def _connected(call: Call) -> bytes:
+    """What another part of the node needs to know of the connection; MUST NOT be told to anybody else."""
+    lines = b"interlock-source: %b\r\n" % call.source.encode("ascii")
+    certificate = call.peer.certificate
+    if certificate is not None:
+        lines += b"interlock-certificate: %b\r\n" % b64encode(certificate.der)
+    return lines
 
 
 def request_fields(

@@ -14,6 +14,7 @@ from interlock.identity import Authenticate
 from interlock.limits import Limit
 from interlock.policy import Allow
 from interlock.snapshot import RouteSpec, ServiceSpec
+from interlock.snapshot.spec import ISSUER_SERVICE
 
 
 class Route:
@@ -29,6 +30,7 @@ class Route:
         "forward_credentials",
         "id",
         "limit",
+        "own",
         "pool",
         "preflight_limit",
         "service",
@@ -54,6 +56,7 @@ class Route:
         self.spec = spec
         self.id = spec.id
         self.service = spec.service
+        self.own = spec.service == ISSUER_SERVICE  # a part of the node itself, which is told who is connected
         self.authenticate = authenticate
         self.vouched = vouched
         self.allow = allow

@@ -17,7 +17,7 @@ import select
 import socket
 import ssl
 from collections import deque
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from interlock.gateway.http1 import END, NEED_DATA, Malformed, ResponseHead, ResponseReader
@@ -27,6 +27,7 @@ from interlock.snapshot import ServiceSpec
 IDLE_TIMEOUT: Final = 55.0  # seconds; below the usual 60 to 75 of upstreams
 MAX_WAITING: Final = 1024  # calls of one worker waiting for a connection of one service
 HIGH_WATER: Final = 256 * 1024
+UNIX: Final = "unix:"  # what an address begins with that is a socket of another process of the node
 
 
 class Exchange(Protocol):
@@ -241,15 +242,16 @@ class UpstreamConnection:
 class Address:
     """Where one upstream of a service listens."""
 
-    __slots__ = ("authority", "host", "idle", "name", "port", "server_name", "tls")
+    __slots__ = ("authority", "host", "idle", "name", "path", "port", "server_name", "tls")
 
     def __init__(self, url: str, tls: ssl.SSLContext | None) -> None:
-        parts = urlsplit(url)
+        self.path = url.removeprefix(UNIX) if url.startswith(UNIX) else ""  # of a socket of another process of ours
+        parts = urlsplit("http://interlock" if self.path else url)
         self.host = parts.hostname or ""
         self.tls = tls if parts.scheme == "https" else None
         self.port = parts.port or (443 if self.tls is not None else 80)
         self.authority = parts.netloc.rpartition("@")[2].encode("ascii")
-        self.name = f"{self.host}:{self.port}"
+        self.name = self.host if self.path else f"{self.host}:{self.port}"
         self.server_name = self.host if self.tls is not None else None
         self.idle: list[UpstreamConnection] = []
 
@@ -408,13 +410,17 @@ class Pool:
     async def _dial(self, address: Address) -> UpstreamConnection:
         """A connection to the first of the host's addresses that answers."""
         failure: OSError | None = None
-        for family, kind, protocol, _, where in await self._loop.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM
-        ):
+        places: list[Any]
+        if address.path:
+            places = [(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", address.path)]
+        else:
+            places = list(await self._loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM))
+        for family, kind, protocol, _, where in places:
             sock = socket.socket(family, kind, protocol)
             try:
                 sock.setblocking(False)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if not address.path:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 await self._loop.sock_connect(sock, where)
                 connection = UpstreamConnection(self, address, sock)
                 await self._loop.create_connection(

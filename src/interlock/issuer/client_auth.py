@@ -134,9 +134,9 @@ def _check_certificate(issuer: Issuer, known: Known, request: Request) -> None:
     """RFC 8705 section 2. The connection has proved possession; who issued it was verified where it is asked for."""
     client = known.client
     if client.method == "self_signed_tls_client_auth":
-        shown = certificate_thumbprint(request).hex()
+        shown = certificate_thumbprint(request)
         held = False
-        for one in client.certificate_sha256:
+        for one in known.certificates:
             held |= hmac.compare_digest(one, shown)
         if not held:
             raise _refused(request, "the certificate is not one of this client's")

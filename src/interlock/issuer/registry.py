@@ -6,6 +6,8 @@ import hmac
 from functools import cached_property
 
 import msgspec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509 import load_pem_x509_certificate
 
 from interlock.errors import KeyMaterialError
 from interlock.jose import KeySet
@@ -21,6 +23,13 @@ class Known:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.roles = list(client.roles)
+
+    @cached_property
+    def certificates(self) -> list[bytes]:
+        """SHA-256 of the certificates it is registered with."""
+        return [
+            load_pem_x509_certificate(pem.encode("ascii")).fingerprint(SHA256()) for pem in self.client.certificates
+        ]
 
     @cached_property
     def keys(self) -> KeySet:

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import msgspec
-
 from interlock.clock import SECOND, Clock
 from interlock.config import OwnIssuer
 from interlock.identity import TokenVerifier
 from interlock.issuer.codes import Codes
 from interlock.issuer.http import Request
 from interlock.issuer.registry import Registry
-from interlock.jose.signing import Signer
+from interlock.issuer.signing import Keys
 from interlock.model import Event
 from interlock.store.clients import Clients, Grant
 
@@ -88,17 +86,6 @@ class Proofs(Protocol):
     def check(self, proof: str, method: str, url: str, now: int) -> bytes:
         """The SHA-256 thumbprint of the key of a proof that holds, once; raises `OAuthError`."""
         ...
-
-
-class Keys(msgspec.Struct, frozen=True):
-    """The key that signs, and all that are published."""
-
-    signer: Signer
-    published: tuple[Signer, ...]
-
-    @property
-    def jwks(self) -> dict[str, Any]:
-        return {"keys": [signer.jwk for signer in self.published]}
 
 
 class Issuer:

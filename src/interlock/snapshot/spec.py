@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+ISSUER_SERVICE = "interlock:issuer"  # the authorization server, in the control process; no name of a file's service
+
 
 class PatternSpec(msgspec.Struct, frozen=True, array_like=True):
     """One match of a route; `segments` are literal or `{name}`."""
@@ -93,6 +95,7 @@ class IssuerSpec(msgspec.Struct, frozen=True):
     types: list[str] = []
     subject_kind: str = "user"
     source: str = ""  # where `jwks` is fetched from; empty: it is from a file
+    own: bool = False  # the node's own: its tokens name principals and roles as they are here
 
 
 class CertificateSpec(msgspec.Struct, frozen=True):

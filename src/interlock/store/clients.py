@@ -16,7 +16,6 @@ from interlock.errors import NotFound, StateError, UsageError
 from interlock.store.schema import CLIENTS, GRANTS
 from interlock.store.state import State
 
-
 T = TypeVar("T")
 
 
@@ -41,7 +40,7 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     client_name: str
     principal: str  # kind:interlock/name: who its own tokens are of
     created: int
-    token_endpoint_auth_method: str = "client_secret_basic"
+    token_endpoint_auth_method: str = "client_secret_basic"  # noqa: S105 - the name of a method
     secrets: tuple[Secret, ...] = ()
     grant_types: tuple[str, ...] = ("client_credentials",)
     redirect_uris: tuple[str, ...] = ()
@@ -51,7 +50,7 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     resources: tuple[str, ...] = ()  # of the file's, it may ask for; empty: the node's own
     jwks: dict[str, Any] | None = None  # its public keys
     jwks_uri: str = ""
-    certificate_sha256: tuple[str, ...] = ()  # of self-signed certificates (RFC 8705 section 2.2), hex
+    certificates: tuple[str, ...] = ()  # its self-signed ones (RFC 8705 section 2.2), PEM
     tls_client_auth_subject_dn: str = ""
     tls_client_auth_san_dns: str = ""
     tls_client_auth_san_uri: str = ""

@@ -88,7 +88,7 @@ class Bodies:
             ):
                 notes.append(f"issued a server certificate; callers trust {self._paths.pki / 'ca.pem'}")
             builder = SnapshotBuilder(self._paths, desk.state, self._page, clock)
-            config, _ = apply(self._file, builder, before=None, acts=acts)
+            config, _ = apply(self._file, builder, before=None, acts=acts, keyring=desk.keyring)
             key = handover_key()
             hand_over(Handover(self._paths.handover, key), desk.keyring, config)
             return Prepared(key, config.digest, notes)

@@ -1,0 +1,213 @@
+"""Clients of the authorization server: made, listed, given new secrets, disabled. On the record first, as every act.
+
+A secret is shown once; what is kept is a keyed hash.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from interlock.clock import SECOND, Clock
+from interlock.control.publish import Publisher
+from interlock.control.status import rfc3339
+from interlock.errors import StateError, UsageError
+from interlock.identity.handles import client_handle
+from interlock.issuer.registration import check
+from interlock.keys import Keyring, lookup_hash
+from interlock.model import Event, Principal, Recorder
+from interlock.model.principal import OWN_AUTHORITY
+from interlock.snapshot import Revoked
+from interlock.store import State
+from interlock.store.clients import Client, Clients, Secret
+from interlock.store.model import Revocation
+from interlock.store.revocations import Revocations
+
+LONGEST = 400 * 86_400 * SECOND
+PREFIX = "ils_"  # what a client secret begins with, so that scanners and people know one
+
+
+class CreateClient(msgspec.Struct, forbid_unknown_fields=True):
+    """What is said of a new client, in the words of RFC 7591."""
+
+    name: str
+    roles: list[str] = []
+    grants: list[str] = []
+    scopes: list[str] = []
+    resources: list[str] = []
+    redirect_uris: list[str] = []
+    post_logout_redirect_uris: list[str] = []
+    method: str = "client_secret_basic"
+    jwks: dict[str, Any] | None = None
+    certificates: list[str] = []  # self-signed ones, PEM
+    san_uri: str = ""
+    san_dns: str = ""
+    subject_dn: str = ""
+    bound: str = ""  # "dpop" or "certificate"
+    opaque: bool = False
+    first_party: bool = False
+    backchannel_logout_uri: str = ""
+
+
+class RotateClient(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    overlap_ns: int
+
+
+class NamedClient(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+
+
+class ClientDesk:
+    """The clients of one node. `changed` is told of each client that is new or other than before."""
+
+    def __init__(
+        self,
+        state: State,
+        publisher: Publisher,
+        clock: Clock,
+        url: Callable[[], str],
+        changed: Callable[[Client], None] = lambda _client: None,
+    ) -> None:
+        self._state = state
+        self._clients = Clients(state)
+        self._publisher = publisher
+        self._clock = clock
+        self._url = url
+        self._changed = changed
+
+    def create(self, wanted: CreateClient, roles: frozenset[str], keyring: Keyring, acts: Recorder) -> dict[str, Any]:
+        """Make a client; `roles`: those the file knows."""
+        for role in wanted.roles:
+            if role not in roles:
+                known = ", ".join(sorted(roles)) or "none"
+                raise UsageError(f"there is no role {role!r} in the file (roles: {known})")
+        now = self._clock.wall()
+        try:
+            principal = Principal("service", OWN_AUTHORITY, wanted.name)
+        except ValueError as problem:
+            raise UsageError(str(problem)) from None
+        text = ""
+        client = Client(
+            client_id=f"{_slug(wanted.name)}-{secrets.token_hex(4)}",
+            client_name=wanted.name,
+            principal=str(principal),
+            created=now,
+            token_endpoint_auth_method=wanted.method,
+            grant_types=tuple(wanted.grants) or ("client_credentials",),
+            redirect_uris=tuple(wanted.redirect_uris),
+            post_logout_redirect_uris=tuple(wanted.post_logout_redirect_uris),
+            roles=tuple(dict.fromkeys(wanted.roles)),
+            scopes=tuple(dict.fromkeys(wanted.scopes)),
+            resources=tuple(dict.fromkeys(wanted.resources)),
+            jwks=wanted.jwks,
+            tls_client_auth_san_uri=wanted.san_uri,
+            tls_client_auth_san_dns=wanted.san_dns,
+            tls_client_auth_subject_dn=wanted.subject_dn,
+            certificates=tuple(wanted.certificates),
+            dpop_bound_access_tokens=wanted.bound == "dpop",
+            tls_client_certificate_bound_access_tokens=wanted.bound == "certificate",
+            opaque=wanted.opaque,
+            first_party=wanted.first_party,
+            backchannel_logout_uri=wanted.backchannel_logout_uri,
+        )
+        check(client)
+        if wanted.bound not in ("", "dpop", "certificate"):
+            raise UsageError("tokens are bound by `dpop` or by `certificate`")
+        if wanted.method.startswith("client_secret"):
+            text, secret = _secret(keyring, now)
+            client = msgspec.structs.replace(client, secrets=(secret,))
+        act = acts.act(
+            Event.CLIENT_CREATE,
+            {
+                "client": client.client_id,
+                "principal": client.principal,
+                "roles": list(client.roles),
+                "grants": list(client.grant_types),
+                "method": client.method,
+            },
+        )
+        client = msgspec.structs.replace(client, acts=(act,))
+        self._clients.add(client)
+        self._changed(client)
+        return {**describe(client), **({"client_secret": text} if text else {})}
+
+    def list(self) -> dict[str, Any]:
+        """All clients, without anything secret."""
+        return {"clients": [describe(client) for client in self._clients.all()]}
+
+    def rotate(self, wanted: RotateClient, keyring: Keyring, acts: Recorder) -> dict[str, Any]:
+        """A new secret; the old one works on until the overlap is over."""
+        if not 0 <= wanted.overlap_ns <= LONGEST:
+            raise UsageError("the overlap is a duration such as 24h")
+        client = self._clients.get(wanted.id)
+        if not client.secrets:
+            raise UsageError(f"client {wanted.id} authenticates by {client.method}: it has no secret of ours")
+        now = self._clock.wall()
+        text, secret = _secret(keyring, now)
+        until = now + wanted.overlap_ns
+        former = tuple(
+            msgspec.structs.replace(one, until=min(one.until or until, until))
+            for one in client.secrets
+            if (not one.until or one.until > now) and wanted.overlap_ns
+        )
+        act = acts.act(
+            Event.CLIENT_CHANGE,
+            {"client": client.client_id, "what": "secret", "principal": client.principal, "until": rfc3339(until)},
+        )
+        client = self._clients.change(client.client_id, secrets=(secret, *former[:1]), acts=(*client.acts, act))
+        self._changed(client)
+        return {**describe(client), "client_secret": text, "former_until": rfc3339(until)}
+
+    def disable(self, wanted: NamedClient, acts: Recorder) -> dict[str, Any]:
+        """Refuse a client, its tokens and whatever people allowed it, from now on and for good."""
+        client = self._clients.get(wanted.id)
+        now = self._clock.wall()
+        handle = client_handle(self._url(), client.client_id)
+        act = acts.act(Event.CLIENT_DISABLE, {"client": client.client_id, "principal": client.principal})
+        killed: list[int] = []
+        try:
+            if not client.disabled:
+                client = self._clients.change(client.client_id, disabled=now, acts=(*client.acts, act))
+            self._clients.revoke_grants(now, "the client was disabled", client_id=client.client_id)
+            what = f"client {client.client_id}"
+            Revocations(self._state).keep(now=now, act=act, revocations=[Revocation(handle, what, now, 0, act)])
+        except StateError as problem:
+            raise StateError(
+                f"{problem}; the running node refuses the client's tokens, but the database still calls it valid: "
+                "repeat the command"
+            ) from problem
+        finally:
+            self._changed(msgspec.structs.replace(client, disabled=now))
+            killed = self._publisher.publish([Revoked(handle)])
+        return {**describe(client), "workers_killed": killed}
+
+
+def describe(client: Client) -> dict[str, Any]:
+    """A client for people and programs."""
+    return {
+        "client_id": client.client_id,
+        "name": client.client_name,
+        "principal": client.principal,
+        "grants": list(client.grant_types),
+        "method": client.method,
+        "roles": list(client.roles),
+        "scopes": list(client.scopes),
+        "redirect_uris": list(client.redirect_uris),
+        "state": "disabled" if client.disabled else "active",
+        "created": rfc3339(client.created),
+    }
+
+
+def _secret(keyring: Keyring, now: int) -> tuple[str, Secret]:
+    text = PREFIX + secrets.token_urlsafe(32)
+    return text, Secret(lookup_hash(keyring.lookup_key, text.encode("ascii")), now)
+
+
+def _slug(name: str) -> str:
+    """The readable half of a client's id."""
+    kept = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower())
+    return "-".join(part for part in kept.split("-") if part)[:40] or "client"

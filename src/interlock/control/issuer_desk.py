@@ -1,0 +1,237 @@
+"""The authorization server of a running node: put together from the file, the keyring and the state.
+
+It lives in the control process, and is exchanged whole when the file or its keys change.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from interlock.clock import Clock
+from interlock.control.issuer_keys import tend_keys
+from interlock.control.paths import Paths
+from interlock.control.publish import Publisher
+from interlock.gateway.state import Directory
+from interlock.identity import RoleTable, TokenVerifier
+from interlock.identity.handles import client_handle, family_handle, principal_handle, session_handle, token_handle
+from interlock.issuer.errors import OAuthError
+from interlock.issuer.service import Issuer
+from interlock.issuer.signing import Keys
+from interlock.keys import Keyring
+from interlock.snapshot import IssuerSpec, NodePage, Revoked, Snapshot
+from interlock.snapshot.page import GENERATION
+from interlock.store import State
+from interlock.store.clients import Clients, Grant
+from interlock.store.model import Revocation
+from interlock.store.revocations import Revocations
+
+if TYPE_CHECKING:
+    from interlock.audit import ActRecorder
+    from interlock.config import OwnIssuer
+
+
+class Known:
+    """What workers know of revocations, as control sees it: the same snapshot, the same change log."""
+
+    def __init__(self, paths: Paths, page: NodePage, lookup_key: bytes) -> None:
+        self._paths = paths
+        self._page = page
+        self.directory = Directory(page, paths.changes, lookup_key)
+        self._generation = -1
+        self._snapshot: Snapshot | None = None
+        self._lock = threading.Lock()
+
+    def catch_up(self) -> Directory:
+        """The directory, with everything that was announced."""
+        with self._lock:
+            generation = self._page.words[GENERATION]
+            if generation != self._generation:
+                snapshot = Snapshot.open(self._paths.snapshot)
+                self.directory.rebase(snapshot)
+                self._snapshot, self._generation = snapshot, generation
+            elif self.directory.behind:
+                self.directory.catch_up()
+        return self.directory
+
+
+class StateRevoker:
+    """Puts a revocation into the state and before every worker."""
+
+    def __init__(self, state: State, publisher: Publisher, issuer: Callable[[], str], clock: Clock) -> None:
+        self._state = state
+        self._publisher = publisher
+        self._issuer = issuer
+        self._clock = clock
+
+    def session(self, sid: str) -> None:
+        self._revoke(session_handle(self._issuer(), sid), f"session {sid}", 0)
+
+    def family(self, grant_id: str, until: int) -> None:
+        self._revoke(family_handle(self._issuer(), grant_id), f"grant {grant_id}", until)
+
+    def token(self, token_id: str, until: int) -> None:
+        self._revoke(token_handle(self._issuer(), token_id), f"token {token_id}", until)
+
+    def _revoke(self, handle: bytes, what: str, until: int) -> None:
+        now = self._clock.wall()
+        try:
+            Revocations(self._state).keep(now=now, act="", revocations=[Revocation(handle, what, now, until)])
+        finally:
+            self._publisher.publish([Revoked(handle)])
+
+
+class InMemory:
+    """What was used once, for one process. MUST be replaced by what all processes share where that matters."""
+
+    def __init__(self, room: int = 100_000) -> None:
+        self._room = room
+        self._claimed: dict[bytes, int] = {}
+        self._lock = threading.Lock()
+
+    def claim(self, name: bytes, expires: int, now: int) -> bool:
+        with self._lock:
+            if name in self._claimed and self._claimed[name] > now:
+                return False
+            if len(self._claimed) >= self._room:
+                for known in [known for known, until in self._claimed.items() if until <= now]:
+                    del self._claimed[known]
+                if len(self._claimed) >= self._room:
+                    return False
+            self._claimed[name] = expires
+            return True
+
+
+class NoPeople:
+    """Nobody signs in."""
+
+    acr_values: tuple[str, ...] = ()
+
+    def stands(self, grant: Grant, now: int) -> bool:
+        return False
+
+    def claims(self, grant: Grant) -> dict[str, object]:
+        return {}
+
+
+class NoProofs:
+    """No proof of possession is taken."""
+
+    algorithms: tuple[str, ...] = ()
+
+    def check(self, proof: str, method: str, url: str, now: int) -> bytes:
+        raise OAuthError("invalid_dpop_proof", "proofs are not taken here")
+
+
+class IssuerDesk:
+    """Keeps the one `Issuer` of a node, and exchanges what it works with when the file or its keys change."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        page: NodePage,
+        keyring: Keyring,
+        state: State,
+        publisher: Publisher,
+        record: ActRecorder,
+        clock: Clock,
+    ) -> None:
+        self._paths = paths
+        self._keyring = keyring
+        self._clock = clock
+        self._record = record
+        self._clients = Clients(state)
+        self._lookup_key = keyring.lookup_key
+        self._known = Known(paths, page, self._lookup_key)
+        self._revoker = StateRevoker(state, publisher, lambda: self._url, clock)
+        self._replays = InMemory()
+        self._url = ""
+        self.issuer: Issuer | None = None
+
+    @property
+    def path(self) -> str:
+        """That of the issuer's URL."""
+        return "" if self.issuer is None else self.issuer.settings.path
+
+    def configure(self, settings: OwnIssuer | None) -> None:
+        """The file was taken up; its keys are in the snapshot already."""
+        if settings is None:
+            self.issuer = None
+            return
+        self._url = settings.url
+        keys = tend_keys(settings, self._keyring, self._paths, self._clock)
+        self.issuer = Issuer(
+            settings,
+            keys,
+            clients=self._clients,
+            lookup_key=self._lookup_key,
+            record=self._record,
+            replays=self._replays,
+            revoker=self._revoker,
+            tokens=self._verifier(settings, keys),
+            earliest=self._earliest,
+            vouched=self._vouched,
+            people=NoPeople(),
+            proofs=NoProofs(),
+            clock=self._clock,
+        )
+
+    def tend(self) -> bool:
+        """Now and then: whether the keys have changed, so that workers need a new snapshot."""
+        issuer = self.issuer
+        if issuer is None:
+            return False
+        keys = tend_keys(issuer.settings, self._keyring, self._paths, self._clock)
+        changed = keys.jwks != issuer.keys.jwks
+        if changed:
+            issuer.tokens = self._verifier(issuer.settings, keys)
+        issuer.keys = keys
+        return changed
+
+    def _verifier(self, settings: OwnIssuer, keys: Keys) -> TokenVerifier:
+        """Verifies every token of the issuer's, also those for other APIs; for introspection and the like."""
+        spec = IssuerSpec(
+            issuer=settings.url,
+            authority="interlock",
+            audience=[*settings.audiences, *settings.resources],
+            algorithms=["ES256", "EdDSA"],
+            leeway_s=0,
+            jwks=msgspec.json.encode(keys.jwks).decode(),
+            types=["at+jwt"],
+            own=True,
+        )
+        return TokenVerifier([spec], RoleTable({}), _Current(self._known), lambda _issuer: None)
+
+    def _earliest(self, principal: str, client_id: str) -> int:
+        directory = self._known.catch_up()
+        return max(
+            directory.not_before(principal_handle(principal)),
+            directory.not_before(client_handle(self._url, client_id)),
+        )
+
+    def _vouched(self, certificate: bytes, now: int) -> bool:
+        return False
+
+
+class _Current:
+    """A directory that is always as new as what was announced."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self.lookup_key = known.directory.lookup_key
+
+    @property
+    def epoch(self) -> int:
+        return self._known.catch_up().epoch
+
+    def find_key(self, lookup: bytes) -> bytes | None:
+        return self._known.catch_up().find_key(lookup)
+
+    def is_revoked(self, handle: bytes) -> bool:
+        return self._known.directory.is_revoked(handle)
+
+    def not_before(self, handle: bytes) -> int:
+        return self._known.directory.not_before(handle)

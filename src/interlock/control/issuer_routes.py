@@ -1,0 +1,101 @@
+"""The authorization server as workers see it: a service of the node, its routes, and an issuer they trust."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from interlock.clock import SECOND
+from interlock.control.paths import Paths
+from interlock.errors import KeyMaterialError
+from interlock.model.principal import OWN_AUTHORITY
+from interlock.snapshot import CorsSpec, IssuerSpec, LimitSpec, PatternSpec, RouteSpec, ServiceSpec
+from interlock.snapshot.spec import ISSUER_SERVICE
+
+if TYPE_CHECKING:
+    from interlock.config import OwnIssuer
+
+SOCKET = "issuer.sock"
+BODY = 256 * 1024
+PAGES = LimitSpec(20, SECOND, 60, "address")  # what people do by hand, and what tries passwords
+# What programs call, beneath `/oauth/`.
+PROGRAMS = ("token", "introspect", "revoke", "par", "device_authorization", "register")
+LEEWAY = 2  # seconds: the clock that dates our tokens may be stepped while they live
+
+
+def own_service(issuer: OwnIssuer | None, paths: Paths) -> dict[str, ServiceSpec]:
+    """Where workers send its calls."""
+    if issuer is None:
+        return {}
+    where = f"unix:{paths.run.absolute() / SOCKET}"
+    return {ISSUER_SERVICE: ServiceSpec(ISSUER_SERVICE, [where], forward_credentials=True)}
+
+
+def own_issuer(issuer: OwnIssuer | None, paths: Paths) -> list[IssuerSpec]:
+    """Its tokens are verified like anybody's, with the keys that it publishes; for the node's own routes only."""
+    if issuer is None:
+        return []
+    try:
+        jwks = paths.issuer_jwks.read_text(encoding="utf-8")
+    except OSError as problem:
+        raise KeyMaterialError(f"{paths.issuer_jwks} cannot be read: {problem.strerror}") from None
+    return [
+        IssuerSpec(
+            issuer=issuer.url,
+            authority=OWN_AUTHORITY,
+            audience=list(issuer.audiences),
+            algorithms=["ES256", "EdDSA"],
+            leeway_s=LEEWAY,
+            jwks=jwks,
+            types=["at+jwt"],
+            own=True,
+        )
+    ]
+
+
+def issuer_routes(issuer: OwnIssuer) -> Iterator[RouteSpec]:
+    """Metadata that any page may read, what programs call, what a token opens, and the pages for people."""
+    from interlock.control.compile import limits
+
+    host, root = issuer.listens_for, issuer.path
+
+    def pattern(methods: list[str] | None, path: str, *, prefix: bool = False) -> PatternSpec:
+        return PatternSpec(methods, host, path.strip("/").split("/"), prefix)
+
+    *documents, folder = issuer.paths
+    programs = limits(issuer.limit)
+    yield RouteSpec(
+        "interlock issuer: metadata",
+        [pattern(["GET", "HEAD"], path) for path in (*documents, f"{folder}/jwks")],
+        ISSUER_SERVICE,
+        public=True,
+        limits=programs,
+        cors=CorsSpec(["*"], ["GET", "HEAD"]),
+        body_limit=0,
+    )
+    yield RouteSpec(
+        "interlock issuer: programs",
+        [pattern(["POST"], f"{folder}/{name}") for name in PROGRAMS]
+        + [pattern(["GET", "PUT", "DELETE"], f"{root}/oauth/register/{{client_id}}")],
+        ISSUER_SERVICE,
+        public=True,
+        limits=programs,
+        body_limit=BODY,
+    )
+    yield RouteSpec(
+        "interlock issuer: userinfo",
+        [pattern(["GET", "POST"], f"{folder}/userinfo")],
+        ISSUER_SERVICE,
+        authenticate=[["jwt"]],
+        scope="openid",
+        limits=programs,
+        body_limit=BODY,
+    )
+    yield RouteSpec(
+        "interlock issuer: pages",
+        [pattern(["GET", "HEAD", "POST"], folder, prefix=True)],
+        ISSUER_SERVICE,
+        public=True,
+        limits=[PAGES],
+        body_limit=BODY,
+    )

@@ -1,0 +1,210 @@
+"""Serves the authorization server to the workers, on `run/issuer.sock`.
+
+Workers have admitted, limited and recorded each call before it comes here, by HTTP/1.1 over connections of their own;
+whoever else could open the socket is this user, who could do as much anyway. What waits for the disk or for a
+password's hash runs in threads of its own, few and bounded, so that tokens for machines never wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import cast
+
+from interlock.control.address import socket_name
+from interlock.gateway.http1 import END, NEED_DATA, Malformed, RequestHead, RequestReader, status_line
+from interlock.issuer.app import ENDPOINTS, handle
+from interlock.issuer.http import Request, Response
+from interlock.issuer.service import Issuer
+
+SOCKET = "issuer.sock"
+BODY = 1024 * 1024  # bytes; a request is a form or a small document
+THREADS = 8
+WAITING = 256  # requests that wait for a thread; more are told to come again
+BUSY = Response(
+    503, (("content-type", "application/json"), ("retry-after", "1")), b'{"error":"temporarily_unavailable"}'
+)
+BROKEN = Response(400, (("content-type", "application/json"),), b'{"error":"invalid_request"}')
+
+
+class IssuerServer:
+    """Listens until closed. `issuer()` gives the present one, or None where the file names none."""
+
+    def __init__(self, run_dir: Path, issuer: Callable[[], Issuer | None], path: Callable[[], str]) -> None:
+        """`path()`: that of the issuer's URL, in front of its endpoints'."""
+        self._socket = run_dir / SOCKET
+        self.issuer = issuer
+        self.path = path
+        self._server: asyncio.Server | None = None
+        self._threads = ThreadPoolExecutor(THREADS, "issuer")
+        self._waiting = 0
+        self.connections: set[Connection] = set()
+
+    async def start(self) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            with socket_name(self._socket) as name:
+                sock.bind(name)
+        finally:
+            os.umask(before)
+        self._server = await asyncio.get_running_loop().create_unix_server(lambda: Connection(self), sock=sock)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._socket.unlink(missing_ok=True)
+        for connection in list(self.connections):
+            connection.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def answer(self, request: Request, done: Callable[[Response], None]) -> None:
+        """Have a request answered: now, or by a thread if it waits for something."""
+        issuer = self.issuer()
+        if issuer is None:
+            done(BUSY)
+            return
+        endpoint = ENDPOINTS.get(request.path)
+        if endpoint is None or not endpoint.slow(request):
+            done(handle(issuer, request))
+            return
+        if self._waiting >= WAITING:
+            done(BUSY)
+            return
+        self._waiting += 1
+        future = asyncio.get_running_loop().run_in_executor(self._threads, handle, issuer, request)
+
+        def ended(future: asyncio.Future[Response]) -> None:
+            self._waiting -= 1
+            done(BUSY if future.cancelled() or future.exception() is not None else future.result())
+
+        future.add_done_callback(ended)
+
+    def wall(self) -> int:
+        issuer = self.issuer()
+        return 0 if issuer is None else issuer.clock.wall()
+
+
+class Connection(asyncio.Protocol):
+    """One worker's connection: a request at a time."""
+
+    def __init__(self, server: IssuerServer) -> None:
+        self._server = server
+        self._reader = RequestReader()
+        self._head: RequestHead | None = None
+        self._body: list[bytes] = []
+        self._size = 0
+        self._busy = False
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._server.connections.discard(self)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        if not self._busy:
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            while not self._busy:
+                event = self._reader.next()
+                if event is NEED_DATA:
+                    return
+                if event is END:
+                    self._ask()
+                elif isinstance(event, bytes):
+                    self._size += len(event)
+                    if self._size > BODY:
+                        self._answer(Response(413, BROKEN.fields, BROKEN.body), last=True)
+                        return
+                    self._body.append(event)
+                elif isinstance(event, RequestHead):
+                    self._head, self._body, self._size = event, [], 0
+        except Malformed:
+            self._answer(BROKEN, last=True)
+
+    def _ask(self) -> None:
+        head = self._head
+        assert head is not None
+        self._busy = True
+        try:
+            request = read_request(head, b"".join(self._body), self._server.path(), self._server.wall())
+        except ValueError:
+            self._answered(BROKEN)
+            return
+        self._server.answer(request, self._answered)
+
+    def _answered(self, response: Response) -> None:
+        self._busy = False
+        self._answer(response)
+        if self._transport is not None and self._reader.buffered:
+            asyncio.get_running_loop().call_soon(self._read)
+
+    def _answer(self, response: Response, *, last: bool = False) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        fields = "".join(f"{name}: {value}\r\n" for name, value in response.fields)
+        head = self._head is not None and self._head.method == "HEAD"
+        transport.write(
+            b"%b%bcontent-length: %d\r\n\r\n%b"
+            % (
+                status_line(response.status),
+                fields.encode("latin-1"),
+                len(response.body),
+                b"" if head else response.body,
+            )
+        )
+        if last:
+            transport.close()
+
+
+def read_request(head: RequestHead, body: bytes, prefix: str, now: int) -> Request:
+    """The request as the issuer takes it; `ValueError` for what no worker of ours would send."""
+    path, _, query = head.target.decode("ascii").partition("?")
+    fields: dict[str, str] = {}
+    for name, value in head.headers:
+        text = value.decode("latin-1")
+        key = name.decode("ascii")
+        fields[key] = f"{fields[key]}, {text}" if key in fields else text
+    try:
+        certificate = base64.b64decode(fields.pop("interlock-certificate", ""), validate=True)
+    except binascii.Error:
+        raise ValueError("a certificate that cannot be read") from None
+    return Request(
+        head.method,
+        _within(path, prefix),
+        query=query,
+        headers=fields,
+        body=body,
+        source=fields.pop("interlock-source", ""),
+        certificate=certificate,
+        now=now,
+        call=fields.get("traceparent", "")[3:35],
+    )
+
+
+def _within(path: str, prefix: str) -> str:
+    """The path without that of the issuer's URL, which stands before an endpoint's and, of OAuth's metadata, after."""
+    if not prefix:
+        return path
+    if path.startswith("/.well-known/oauth-"):
+        return path.removesuffix(prefix)
+    return path.removeprefix(prefix)

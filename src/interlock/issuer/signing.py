@@ -1,0 +1,20 @@
+"""What the issuer signs with, and what others verify it with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from interlock.jose.signing import Signer
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """The key that signs, and all that are published."""
+
+    signer: Signer
+    published: tuple[Signer, ...]
+
+    @property
+    def jwks(self) -> dict[str, Any]:
+        return {"keys": [signer.jwk for signer in self.published]}
