@@ -27,6 +27,7 @@ COMMANDS = {
     "schema": "inspect_file:schema",
     "key": "key:app",
     "client": "client:app",
+    "revoke": "revoke:app",
     "keyring": "keyring:app",
     "role": "role:app",
     "audit": "audit:app",

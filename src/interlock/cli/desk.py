@@ -28,8 +28,11 @@ PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./ +@-]*")
 PATIENCE = 10.0  # seconds for another command to end
 STARTING = 15.0  # seconds for control to come up
 BRIEF = 3.0  # seconds for control to revoke; then it is done without it
-# What is safe while the node's control is down.
-BESIDE_THE_NODE = frozenset({"key.revoke", "key.list", "audit.query", "audit.sql", "audit.follow", "audit.export"})
+# What revokes, and what only reads, is safe while the node's control is down.
+REVOKING = frozenset({"key.revoke"}) | {
+    f"revoke.{kind}" for kind in ("token", "client", "user", "principal", "session", "key", "certificate", "issuer")
+}
+BESIDE_THE_NODE = REVOKING | {"revoke.list", "key.list", "audit.query", "audit.sql", "audit.follow", "audit.export"}
 
 
 class Settings:
@@ -123,7 +126,7 @@ def _at_the_node(
     patience = monotonic() + STARTING
     while True:
         try:
-            timeout = BRIEF if op == "key.revoke" else TIMEOUT
+            timeout = BRIEF if op in REVOKING else TIMEOUT
             return Client(settings.paths.run).call(op, arguments, on_row, timeout)
         except Unreachable:
             if op in BESIDE_THE_NODE or monotonic() >= patience or not is_held(settings.paths.data_dir):

@@ -14,11 +14,12 @@ from interlock.control.lastused import LastUsed
 from interlock.control.publish import Publisher
 from interlock.control.status import rfc3339
 from interlock.errors import StateError, UsageError
-from interlock.identity import KeyEntry, encode_key_entry, key_handle
+from interlock.identity import KeyEntry, encode_key_entry, key_handle, principal_handle
+from interlock.identity.marks import earliest
 from interlock.keys import Keyring, lookup_hash, mint
 from interlock.model import Event, Principal, Recorder
 from interlock.snapshot import KeyAdded, Revoked
-from interlock.store import ApiKeyRow, State
+from interlock.store import ApiKeyRow, Revocations, State
 
 LONGEST = 100 * 365 * 86_400 * 10**9  # ns
 
@@ -51,6 +52,7 @@ class KeyDesk:
         """Make a key. `roles`: those the file knows."""
         now = self._clock.wall()
         row, text = _made(wanted, roles, keyring.lookup_key, now)
+        row = replace(row, created=self._dated(row.principal, now))
         details = {"key": row.id, "principal": row.principal, "roles": list(row.roles)}
         if row.networks:
             details["networks"] = list(row.networks)
@@ -76,7 +78,7 @@ class KeyDesk:
             old.principal,
             lookup_hash(keyring.lookup_key, text.encode("ascii")),
             old.roles,
-            now,
+            self._dated(old.principal, now),
             networks=old.networks,
             expires=_renewed(old, now),
         )
@@ -91,6 +93,10 @@ class KeyDesk:
             changes.append(KeyAdded(old.hash, entry(old)))
         self._publisher.publish(changes)
         return {**describe(successor, now), "key": text, "replaces": old.id, "replaced_until": rfc3339(old.expires)}
+
+    def _dated(self, principal: str, now: int) -> int:
+        """When a new key counts as made: after whatever was revoked of its principal (`interlock.identity.marks`)."""
+        return earliest(now, Revocations(self._state).not_before(principal_handle(principal)))
 
     def revoke(self, wanted: Named, acts: Recorder) -> dict[str, Any]:
         """Refuse a key from now on; when this returns, no live worker takes it."""

@@ -24,6 +24,7 @@ from interlock.identity.directory import KeyDirectory
 from interlock.model import Identity
 
 FARTHEST: Final = 300  # seconds: no issuer's clock may differ by more (`leeway`)
+LONGEST: Final = 3600  # seconds: no access token of our own issuer lives longer (`access_token`)
 
 
 def mark(now: int, ahead: int = 0) -> int:

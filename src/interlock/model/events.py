@@ -49,6 +49,8 @@ class Event(Enum):
     CLIENT_DISABLE = 84, "client:disable"
     GRANT_GIVE = 85, "grant:give"  # somebody allowed a client something
     GRANT_REVOKE = 86, "grant:revoke"
+    CREDENTIAL_REVOKE = 87, "credential:revoke"  # a token, client, session, principal, issuer or certificate
+    REVOCATION_EXPIRE = 88, "revocation:expire"  # of what nothing alive could match any more
     USER_CREATE = 90, "user:create"
     USER_CHANGE = 91, "user:change"  # roles, or a password that an operator set or took back
     USER_DISABLE = 92, "user:disable"

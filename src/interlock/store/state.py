@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from interlock.errors import NotFound, StateError, UsageError
 from interlock.store.model import ApiKeyRow, Revocation
-from interlock.store.schema import API_KEYS, REVOCATIONS, migrate
+from interlock.store.schema import API_KEYS, MARKS, REVOCATIONS, migrate
 
 _BATCH = 5000
 _WAIT_MS = 5000  # for another writer
@@ -129,7 +129,7 @@ class State:
             return row
 
     def forget(self, principal: str, name: str, now: int) -> None:
-        """Put `name` in the place of a principal's in keys that nobody can use any more."""
+        """Put `name` in the place of a principal's in keys that nobody can use any more, and where it was revoked."""
         with self.writing() as connection:
             connection.execute(
                 update(API_KEYS)
@@ -138,6 +138,9 @@ class State:
                     (API_KEYS.c.revoked != 0) | ((API_KEYS.c.expires != 0) & (API_KEYS.c.expires <= now)),
                 )
                 .values(principal=name, name=name)
+            )
+            connection.execute(
+                update(MARKS).where(MARKS.c.what == f"principal {principal}").values(what=f"principal {name}")
             )
 
     # -- revocations of what is not kept here: tokens, certificates, principals

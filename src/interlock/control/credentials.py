@@ -1,0 +1,348 @@
+"""What can be revoked, as an operator names it: pure but for the snapshot, whose keys a whole token is held against.
+
+A name that could match nothing is refused where that can be told (an issuer the file does not have, a token that was
+cut short), since a revocation that misses is worse than none: somebody believes in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from interlock.clock import SECOND
+from interlock.errors import InterlockError, UsageError
+from interlock.identity import (
+    JwtIssuer,
+    RoleTable,
+    certificate_handle,
+    client_handle,
+    family_handle,
+    issuer_handle,
+    principal_handle,
+    session_handle,
+    token_handle,
+    unnamed_token,
+)
+from interlock.identity.marks import FARTHEST, LONGEST
+from interlock.jose import KeyUnknown, TokenRefused, claims_set, split
+from interlock.model import Principal
+from interlock.model.principal import OWN_AUTHORITY as OWN
+from interlock.snapshot import IssuerSpec, Snapshot
+
+if TYPE_CHECKING:
+    from interlock.config import Config
+
+UNNAMED = re.compile(r"sha256:[0-9a-f]{64}")
+FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+LONGEST_NAME = 1024
+LATEST = 253_402_300_799 * SECOND  # the end of 9999
+OWN_LIFE = (LONGEST + FARTHEST) * SECOND  # ns after which no token that our own issuer has issued is alive
+
+
+class OfToken(msgspec.Struct, forbid_unknown_fields=True):
+    """A token: itself, or its `jti`, or `sha256:` and the digest of what is signed."""
+
+    id: str = ""
+    issuer: str = ""
+    token: str = ""
+    until_ns: int = 0  # wall: when it has expired by itself
+
+    def __repr__(self) -> str:
+        return f"OfToken(id={self.id!r}, issuer={self.issuer!r})"
+
+
+class OfIssuer(msgspec.Struct, forbid_unknown_fields=True):
+    """What an issuer names: a client, a session."""
+
+    id: str
+    issuer: str = ""
+    until_ns: int = 0
+    ahead_s: int = 0
+
+
+class Plain(msgspec.Struct, forbid_unknown_fields=True):
+    """What needs no other name: a principal, a user, an issuer."""
+
+    id: str
+    until_ns: int = 0
+    ahead_s: int = 0
+
+
+class OfCertificate(msgspec.Struct, forbid_unknown_fields=True):
+    """A client certificate: its SHA-256 fingerprint, or itself in PEM."""
+
+    id: str = ""
+    pem: str = ""
+    until_ns: int = 0
+
+
+class Doomed(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be refused. A mark refuses what was issued until now, anything else the one credential for good."""
+
+    kind: str  # token, client, session, family, principal, issuer, certificate
+    id: str
+    handle: bytes
+    issuer: str = ""
+    own: bool = False  # of our own issuer, or a principal that the node itself vouches for
+    home: str = ""  # the URL of our own issuer, if there is one
+    marked: bool = False
+    ahead: int = 0  # seconds
+    expires: int = 0  # wall ns after which nothing it could match is alive; 0: not known
+    hangs_on: tuple[tuple[str, str], ...] = ()  # kind and id of what goes with it: the family of a token
+
+    @property
+    def what(self) -> str:
+        """For people."""
+        return f"{self.kind} {self.id} of {self.issuer}" if self.issuer else f"{self.kind} {self.id}"
+
+
+class Dead(NamedTuple):
+    """What hung on it and is dead as well."""
+
+    kind: str
+    id: str
+
+
+class Named:
+    """Reads names against one configuration."""
+
+    def __init__(self, config: Config, snapshot: Path) -> None:
+        self._snapshot = snapshot
+        self._own = config.issuer.url if config.issuer is not None else ""
+        outside = [issuer.issuer for issuer in config.identity.issuers]
+        self._issuers = [self._own, *outside] if self._own else outside
+        self._outside = {issuer.authority for issuer in config.identity.issuers}
+        self._bundles = set(config.trust)
+        self._mapped = {principal for trust in config.trust.values() for principal in trust.principals.values()}
+
+    def token(self, wanted: OfToken, now: int) -> tuple[Doomed, bool]:
+        """A token, and whether its signature holds: only then does its family go with it. Raises `UsageError`."""
+        if bool(wanted.token) == bool(wanted.id):
+            raise UsageError("say either the token itself or its `jti`")
+        if wanted.token:
+            return self._whole_token(wanted)
+        if wanted.id.count(".") == 2 and wanted.id.startswith("ey"):
+            raise UsageError("this is a token, not its `jti`: hand it over by --file or standard input")
+        issuer = self._issuer(wanted.issuer)
+        token_id = _name(wanted.id, "a token")
+        if token_id.lower().startswith("sha256:") and not UNNAMED.fullmatch(token_id):
+            raise UsageError("`sha256:` is followed by 64 hexadecimal digits, in small letters")
+        handle = token_handle(issuer, token_id)
+        own = issuer == self._own
+        expires = self._until(now, wanted.until_ns, own)
+        return Doomed(
+            kind="token", id=token_id, handle=handle, issuer=issuer, own=own, home=self._own, expires=expires
+        ), True
+
+    def client(self, wanted: OfIssuer, now: int) -> Doomed:
+        issuer = self._issuer(wanted.issuer)
+        own = issuer == self._own
+        return Doomed(
+            kind="client",
+            id=_name(wanted.id, "a client"),
+            handle=client_handle(issuer, wanted.id),
+            issuer=issuer,
+            own=own,
+            home=self._own,
+            marked=True,
+            ahead=_ahead(wanted.ahead_s),
+            expires=self._until(now, wanted.until_ns, own),
+        )
+
+    def session(self, wanted: OfIssuer, now: int) -> Doomed:
+        if wanted.ahead_s:
+            raise UsageError("a session is refused as a whole, whenever its tokens were issued")
+        issuer = self._issuer(wanted.issuer)
+        own = issuer == self._own
+        return Doomed(
+            kind="session",
+            id=_name(wanted.id, "a session"),
+            handle=session_handle(issuer, wanted.id),
+            issuer=issuer,
+            own=own,
+            home=self._own,
+            expires=self._until(now, wanted.until_ns, own),
+        )
+
+    def principal(self, wanted: Plain, now: int) -> Doomed:
+        """A principal by its text form. Raises `UsageError` for an authority that nobody here speaks for."""
+        try:
+            principal = Principal.parse(wanted.id)
+        except ValueError as problem:
+            raise UsageError(f"a principal is written user:login.example.com/alice: {problem}") from None
+        known = {OWN, *self._outside, *self._bundles}
+        if principal.authority not in known and str(principal) not in self._mapped:
+            raise UsageError(
+                f"nobody vouches for {principal.authority!r} here, so this would refuse nothing "
+                f"(authorities: {', '.join(sorted(known))})"
+            )
+        # A certificate may be of any age, and an outside token of any life; our own tokens are not.
+        own = principal.authority == OWN and OWN not in self._outside | self._bundles
+        own = own and str(principal) not in self._mapped
+        return Doomed(
+            kind="principal",
+            id=str(principal),
+            handle=principal_handle(principal),
+            own=principal.authority == OWN,
+            home=self._own,
+            marked=True,
+            ahead=_ahead(wanted.ahead_s),
+            expires=self._until(now, wanted.until_ns, own),
+        )
+
+    def user(self, wanted: Plain, now: int) -> Doomed:
+        """A user: of our own by the bare name, of others as `user:AUTHORITY/name`."""
+        text = wanted.id if ":" in wanted.id else f"user:{OWN}/{wanted.id}"
+        doomed = self.principal(msgspec.structs.replace(wanted, id=text), now)
+        if not doomed.id.startswith("user:"):
+            raise UsageError(f"{doomed.id} is no user: `revoke principal` takes any")
+        return doomed
+
+    def issuer(self, wanted: Plain, now: int) -> Doomed:
+        """All tokens of an issuer."""
+        issuer = self._issuer(wanted.id)
+        own = issuer == self._own
+        return Doomed(
+            kind="issuer",
+            id=issuer,
+            handle=issuer_handle(issuer),
+            own=own,
+            home=self._own,
+            marked=True,
+            ahead=_ahead(wanted.ahead_s),
+            expires=self._until(now, wanted.until_ns, own),
+        )
+
+    def certificate(self, wanted: OfCertificate, now: int) -> Doomed:
+        """A client certificate. Raises `UsageError` for what is none."""
+        if bool(wanted.id) == bool(wanted.pem):
+            raise UsageError("say either the certificate's SHA-256 fingerprint or its file")
+        until = self._until(now, wanted.until_ns, own=False)
+        if wanted.pem:
+            try:
+                (certificate,) = x509.load_pem_x509_certificates(wanted.pem.encode("ascii"))
+            except ValueError:  # of the library, or because there are several
+                raise UsageError("the file holds not one certificate in PEM") from None
+            fingerprint = certificate.fingerprint(SHA256())
+            # The last second counts (RFC 5280 section 4.1.2.5).
+            until = int(certificate.not_valid_after_utc.timestamp() + 1) * SECOND
+        else:
+            text = wanted.id.lower().removeprefix("sha256:").removeprefix("sha256 fingerprint=").replace(":", "")
+            if not FINGERPRINT.fullmatch(text):
+                raise UsageError("a fingerprint is SHA-256: 64 hexadecimal digits, with or without colons")
+            fingerprint = bytes.fromhex(text)
+        handle = certificate_handle(fingerprint)
+        return Doomed(kind="certificate", id=fingerprint.hex(), handle=handle, expires=until)
+
+    # -- parts
+
+    def _issuer(self, name: str) -> str:
+        """An issuer of the file; left out, the node's own, or the only one."""
+        if name:
+            if name not in self._issuers:
+                known = ", ".join(self._issuers) or "none"
+                raise UsageError(f"there is no issuer {name!r} in the file (issuers: {known})")
+            return name
+        if self._own:
+            return self._own
+        if len(self._issuers) != 1:
+            raise UsageError(f"say with --issuer whose it is: {', '.join(self._issuers) or 'the file has none'}")
+        return self._issuers[0]
+
+    def _until(self, now: int, wanted: int, own: bool) -> int:
+        if wanted and not now < wanted < LATEST:
+            raise UsageError("what is refused is refused until some time to come")
+        return max(now + OWN_LIFE, wanted) if own else wanted
+
+    def _whole_token(self, wanted: OfToken) -> tuple[Doomed, bool]:
+        text = wanted.token.strip()
+        try:
+            compact = split(text.encode("ascii"))
+            claims = claims_set(compact)
+        except (TokenRefused, UnicodeEncodeError):
+            raise UsageError("this is no signed token (three parts with dots between them)") from None
+        issuer = claims.get("iss")
+        if not isinstance(issuer, str) or issuer not in self._issuers:
+            raise UsageError("its issuer is none of the file, so it is refused as it is")
+        if wanted.issuer and wanted.issuer != issuer:
+            raise UsageError(f"it was issued by {issuer}, not by {wanted.issuer}")
+        holds = self._holds(issuer, text.encode("ascii"))
+        token_id = claims.get("jti") or unnamed_token(compact.token)
+        if not isinstance(token_id, str):
+            raise UsageError("its `jti` is no text, so it is refused as it is")
+        own = issuer == self._own
+        family = claims.get("fid")
+        doomed = Doomed(
+            kind="token",
+            id=token_id,
+            handle=token_handle(issuer, token_id),
+            issuer=issuer,
+            own=own,
+            home=self._own,
+            expires=_end(claims),
+            hangs_on=(("family", family),) if own and holds and isinstance(family, str) and family else (),
+        )
+        return doomed, holds
+
+    def _holds(self, issuer: str, token: bytes) -> bool:
+        """Whether the signature is the issuer's; False where that cannot be told. `UsageError` if it is not."""
+        spec = self._spec(issuer)
+        if spec is None:
+            return False
+        try:
+            JwtIssuer(spec, RoleTable({})).check_signature(split(token))
+        except KeyUnknown:
+            return False
+        except TokenRefused as refused:
+            raise UsageError(
+                f"the token does not hold ({refused.reason}): it was cut short or altered, so it is refused as it is. "
+                "Nothing was revoked; name another by its `jti` and --issuer"
+            ) from None
+        return True
+
+    def _spec(self, issuer: str) -> IssuerSpec | None:
+        try:
+            snapshot = Snapshot.open(self._snapshot)
+        except InterlockError:
+            return None
+        try:
+            return next((spec for spec in snapshot.node.issuers if spec.issuer == issuer and spec.jwks), None)
+        finally:
+            snapshot.close()
+
+
+def dead_handle(dead: Dead, issuer: str) -> bytes | None:
+    """The handle of what hung on something of our own issuer; None for what no token carries."""
+    match dead.kind:
+        case "session":
+            return session_handle(issuer, dead.id)
+        case "family":
+            return family_handle(issuer, dead.id)
+        case _:
+            return None
+
+
+def _end(claims: Mapping[str, Any]) -> int:
+    """When every worker has come to refuse it, whatever leeway its issuer is given later; 0 if it does not say."""
+    expires = claims.get("exp")
+    if isinstance(expires, bool) or not isinstance(expires, int | float) or not 0 < expires < LATEST // SECOND:
+        return 0
+    return (int(expires) + 1 + FARTHEST) * SECOND
+
+
+def _name(text: str, what: str) -> str:
+    if not 0 < len(text) <= LONGEST_NAME or not text.isprintable():
+        raise UsageError(f"{what} is named by 1 to {LONGEST_NAME} printable characters")
+    return text
+
+
+def _ahead(seconds: int) -> int:
+    if not 0 <= seconds <= FARTHEST:
+        raise UsageError(f"no clock may be ahead by more than {FARTHEST} seconds")
+    return seconds

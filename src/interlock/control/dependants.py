@@ -1,0 +1,107 @@
+"""What hangs on a credential and is kept in the state: refresh families, sign-in sessions, client secrets.
+
+They are found in the state and nowhere else, so that they die with the control process down, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from interlock.control.credentials import Dead, Doomed
+from interlock.errors import NotFound, UsageError
+from interlock.model.principal import OWN_AUTHORITY
+from interlock.store import State
+from interlock.store.accounts import Accounts
+from interlock.store.clients import Client, Clients, Grant
+from interlock.store.signins import SessionRow, SignIns
+
+
+class Dependant(Protocol):
+    """Somebody who keeps what hangs on credentials."""
+
+    def kill(self, doomed: Doomed, now: int, why: str) -> list[Dead]:
+        """End whatever hangs on it, on disk when this returns, and say what that was. Raises `StateError`.
+
+        Whoever issues from it MUST date what is issued before it looks whether it is still alive: what was issued
+        while it died is then refused with it.
+        """
+        ...
+
+
+class Families:
+    """Grants of our own issuer, and the secrets of its clients."""
+
+    def __init__(self, state: State, changed: Callable[[Client], None]) -> None:
+        """`changed` is told of each client that is other than before."""
+        self._clients = Clients(state)
+        self._changed = changed
+
+    def kill(self, doomed: Doomed, now: int, why: str) -> list[Dead]:
+        if not doomed.own:
+            return []
+        dead = [Dead("family", grant.id) for grant in self._grants(doomed, now, why)]
+        if doomed.kind == "client":
+            dead += self._secrets(doomed.id, now)
+        return dead
+
+    def _grants(self, doomed: Doomed, now: int, why: str) -> list[Grant]:
+        revoke = self._clients.revoke_grants
+        match doomed.kind:
+            case "client":
+                return revoke(now, why, client_id=doomed.id)
+            case "principal":
+                return revoke(now, why, principal=doomed.id)
+            case "session":
+                return revoke(now, why, session=doomed.id)
+            case "issuer":
+                clients = [client.client_id for client in self._clients.all()]
+                return [grant for client in clients for grant in revoke(now, why, client_id=client)]
+            case _:
+                families = [name for kind, name in doomed.hangs_on if kind == "family"]
+                return [grant for family in families for grant in revoke(now, why, id=family)]
+
+    def _secrets(self, client_id: str, now: int) -> list[Dead]:
+        """They are good until now; the client can be given another, where it has secrets."""
+        try:
+            secrets = self._clients.get(client_id).secrets
+            living = [one for one in secrets if not one.until or now < one.until]
+            if not living:
+                return []
+            ended = tuple(replace(one, until=now) if one in living else one for one in secrets)
+            self._changed(self._clients.change(client_id, secrets=ended))
+        except (NotFound, UsageError):  # gone, or disabled: its secrets are good for nothing
+            return []
+        return [Dead("client-secret", client_id)]
+
+
+class Sessions:
+    """Sign-ins of people."""
+
+    def __init__(self, state: State) -> None:
+        self._accounts = Accounts(state)
+        self._signins = SignIns(state)
+
+    def kill(self, doomed: Doomed, now: int, why: str) -> list[Dead]:
+        return [Dead("session", row.sid) for row in self._ended(doomed, now)] if doomed.own else []
+
+    def _ended(self, doomed: Doomed, now: int) -> list[SessionRow]:
+        match doomed.kind:
+            case "session":
+                return self._signins.revoke(now, sid=doomed.id)
+            case "principal":
+                prefix = f"user:{OWN_AUTHORITY}/"
+                account = self._accounts.find(doomed.id.removeprefix(prefix)) if doomed.id.startswith(prefix) else None
+                return self._signins.revoke(now, account=account.id) if account is not None else []
+            case "issuer":
+                sids = [row.sid for row in self._signins.sessions(now)]
+                return [row for sid in sids for row in self._signins.revoke(now, sid=sid)]
+            case _:
+                return []
+
+
+def dependants(state: State, client_changed: Callable[[Client], None]) -> list[Dependant]:
+    """All there are."""
+    return [Families(state, client_changed), Sessions(state)]

@@ -1,0 +1,305 @@
+"""Revoking: one act that ends a credential and whatever hangs on it, everywhere on the node.
+
+In this order:
+
+ 1. It is put on the record; what cannot be recorded is not done.
+ 2. What hangs on it ends in the state: refresh families, sign-ins, client secrets.
+ 3. Only then the mark is dated, so that nothing that came out of those meanwhile is issued after it.
+ 4. Revocation, mark and API keys are kept in the state, together.
+ 5. The workers are told, and the act returns when each of them refuses.
+
+If the state fails in 2 or 4, the workers are told all the same, and the error says what is missing: what is in the
+change log outlives every snapshot but not the node. Nothing here opens a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from interlock.clock import SECOND, Clock
+from interlock.control.credentials import (
+    OWN_LIFE,
+    Dead,
+    Doomed,
+    Named,
+    OfCertificate,
+    OfIssuer,
+    OfToken,
+    Plain,
+    dead_handle,
+)
+from interlock.control.dependants import Dependant
+from interlock.control.publish import Publisher
+from interlock.control.status import rfc3339
+from interlock.errors import StateError
+from interlock.identity import (
+    client_handle,
+    family_handle,
+    issuer_handle,
+    key_handle,
+    principal_handle,
+    session_handle,
+    token_handle,
+)
+from interlock.identity.marks import mark
+from interlock.model import Event, Recorder
+from interlock.snapshot import Change, NodePage, NotBefore, Revoked
+from interlock.snapshot.page import EPOCH
+from interlock.store import ApiKeyRow, Mark, Revocation, Revocations, State
+from interlock.store.accounts import Accounts
+from interlock.store.clients import Clients
+
+UNFINISHED = (
+    "the running node refuses it, but the database does not know all of it, and the node would take it again once it "
+    "is stopped and started: repeat the command"
+)
+
+
+@dataclass
+class _Killing:
+    """How far one act has come."""
+
+    now: int
+    principal: str = ""  # whose keys die
+    keys: dict[str, ApiKeyRow] = field(default_factory=dict)
+    dead: list[Dead] = field(default_factory=list)
+    problem: StateError | None = None
+
+    def attempt(self, step: Callable[[], None]) -> None:
+        """Take a step in the state; what fails is told at the end."""
+        try:
+            step()
+        except StateError as problem:
+            self.problem = self.problem or problem
+
+
+class RevocationDesk:
+    """What one node refuses from now on. For the control process and for commands beside or without it."""
+
+    def __init__(self, state: State, publisher: Publisher, clock: Clock, dependants: Sequence[Dependant]) -> None:
+        self._state = state
+        self._kept = Revocations(state)
+        self._publisher = publisher
+        self._clock = clock
+        self._dependants = dependants
+
+    def token(self, wanted: OfToken, named: Named, acts: Recorder) -> dict[str, Any]:
+        doomed, verified = named.token(wanted, self._clock.wall())
+        done = self._kill(doomed, acts)
+        if not verified:
+            done["notes"].append("no key of its issuer is here to check the token: only the token itself is refused")
+        return done
+
+    def client(self, wanted: OfIssuer, named: Named, acts: Recorder) -> dict[str, Any]:
+        """Whatever an issuer gave to a client; one of our own loses its secrets and its principal's API keys."""
+        doomed = named.client(wanted, self._clock.wall())
+        if not doomed.own:
+            return self._kill(doomed, acts)
+        return self._kill(doomed, acts, lambda: Clients(self._state).get(doomed.id).principal)
+
+    def session(self, wanted: OfIssuer, named: Named, acts: Recorder) -> dict[str, Any]:
+        return self._kill(named.session(wanted, self._clock.wall()), acts)
+
+    def principal(self, wanted: Plain, named: Named, acts: Recorder) -> dict[str, Any]:
+        doomed = named.principal(wanted, self._clock.wall())
+        return self._kill(doomed, acts, lambda: doomed.id)
+
+    def user(self, wanted: Plain, named: Named, acts: Recorder) -> dict[str, Any]:
+        doomed = named.user(wanted, self._clock.wall())
+        return self._kill(doomed, acts, lambda: doomed.id)
+
+    def issuer(self, wanted: Plain, named: Named, acts: Recorder) -> dict[str, Any]:
+        return self._kill(named.issuer(wanted, self._clock.wall()), acts)
+
+    def certificate(self, wanted: OfCertificate, named: Named, acts: Recorder) -> dict[str, Any]:
+        return self._kill(named.certificate(wanted, self._clock.wall()), acts)
+
+    def live(self) -> dict[str, Any]:
+        """What is refused now, and would not be otherwise; API keys are in `key list`."""
+        now = self._clock.wall()
+        revoked = [{**_told(one), "issued_before": None} for one in self._kept.revocations(now)]
+        marked = [{**_told(one), "issued_before": rfc3339(one.since * SECOND)} for one in self._kept.marks(now)]
+        return {"revocations": sorted(revoked + marked, key=lambda one: str(one["revoked"]))}
+
+    def drop(self, acts: Recorder) -> int:
+        """Forget what nothing alive could match any more; gives how many."""
+        dropped = self._kept.drop(self._clock.wall())
+        if dropped:
+            acts.act(Event.REVOCATION_EXPIRE, {"count": dropped})
+        return dropped
+
+    # -- one act
+
+    def _kill(self, doomed: Doomed, acts: Recorder, keys_of: Callable[[], str] | None = None) -> dict[str, Any]:
+        """`keys_of` gives the principal whose API keys die with it; raises `NotFound` for what is not there."""
+        killing = _Killing(self._clock.wall())
+        if keys_of is not None:
+            killing.attempt(lambda: self._find_keys(killing, keys_of()))
+        # 1.
+        act = acts.act(Event.CREDENTIAL_REVOKE, _details(doomed, list(killing.keys)))
+        # 2.
+        for dependant in self._dependants:
+            killing.attempt(partial(self._end, dependant, killing, doomed, act))
+        # 3.
+        killing.now = self._clock.wall()
+        since = mark(killing.now, doomed.ahead) if doomed.marked else 0
+        # 4.
+        killing.attempt(lambda: self._keep(killing, doomed, since, act))
+        # 5.
+        workers_killed = self._publisher.publish(_changes(killing, doomed, since))
+        if killing.problem is not None:
+            raise StateError(f"{killing.problem}; {UNFINISHED}") from killing.problem
+        return {
+            "revoked": [
+                {"kind": doomed.kind, "id": doomed.id, "issuer": doomed.issuer or None},
+                *({"kind": "key", "id": key, "issuer": None} for key in killing.keys),
+                *({"kind": dead.kind, "id": dead.id, "issuer": None} for dead in killing.dead),
+            ],
+            "issued_before": rfc3339(since * SECOND) if since else None,
+            "expires": rfc3339(doomed.expires) if doomed.expires else None,
+            "act": act,
+            "workers_killed": workers_killed,
+            "notes": self._notes(doomed, killing),
+        }
+
+    def _find_keys(self, killing: _Killing, principal: str) -> None:
+        killing.principal = principal
+        rows = self._state.keys(principal=principal)
+        killing.keys.update((row.id, row) for row in rows if row.usable(killing.now))
+
+    def _end(self, dependant: Dependant, killing: _Killing, doomed: Doomed, act: str) -> None:
+        killing.dead += dependant.kill(doomed, killing.now, f"revoked: {act}")
+
+    def _keep(self, killing: _Killing, doomed: Doomed, since: int, act: str) -> None:
+        now = killing.now
+        revocations = [Revocation(handle, what, now, until, act) for handle, what, until in _handles(killing, doomed)]
+        marks = [Mark(doomed.handle, doomed.what, since, now, doomed.expires, act)] if since else []
+        rows = self._kept.keep(now=now, act=act, revocations=revocations, marks=marks, keys_of=killing.principal)
+        killing.keys.update((row.id, row) for row in rows)
+
+    def _notes(self, doomed: Doomed, killing: _Killing) -> list[str]:
+        """What the operator should know, who may have mistaken the name."""
+        if doomed.kind != "principal" or not doomed.own or killing.keys or killing.dead:
+            return []
+        kind, _, name = doomed.id.partition(":interlock/")
+        try:
+            if kind == "user":
+                known = Accounts(self._state).find(name) is not None
+            else:
+                known = any(client.principal == doomed.id for client in Clients(self._state).all())
+            known = known or bool(self._state.keys(principal=doomed.id))
+        except StateError:
+            return []
+        return [] if known else [f"nobody is called {doomed.id} here: look at the spelling"]
+
+
+def _handles(killing: _Killing, doomed: Doomed) -> list[tuple[bytes, str, int]]:
+    """Handle, what it is, and until when, of what is refused for good."""
+    found = [] if doomed.marked else [(doomed.handle, doomed.what, doomed.expires)]
+    for dead in dict.fromkeys([*(Dead(*one) for one in doomed.hangs_on), *killing.dead]):
+        handle = dead_handle(dead, doomed.home) if doomed.home else None
+        if handle is not None and handle != doomed.handle:
+            found.append((handle, f"{dead.kind} {dead.id}", killing.now + OWN_LIFE))
+    return found
+
+
+def _changes(killing: _Killing, doomed: Doomed, since: int) -> list[Change]:
+    """For the workers. What the state does not know stays in the change log for as long as there is one."""
+    kept = killing.problem is None
+    changes: list[Change] = [Revoked(handle, until if kept else 0) for handle, _, until in _handles(killing, doomed)]
+    if since:
+        changes.append(NotBefore(doomed.handle, since, doomed.expires if kept else 0))
+    changes += [Revoked(key_handle(key)) for key in killing.keys]
+    return changes
+
+
+def _details(doomed: Doomed, keys: list[str]) -> dict[str, Any]:
+    """Names of persons under the names by which the record seals them."""
+    details: dict[str, Any] = {"kind": doomed.kind, doomed.kind: doomed.id}
+    if doomed.issuer:
+        details["issuer"] = doomed.issuer
+    if doomed.expires:
+        details["expires"] = rfc3339(doomed.expires)
+    if doomed.ahead:
+        details["ahead"] = doomed.ahead
+    details |= dict(doomed.hangs_on)
+    if keys:
+        details["keys"] = keys
+    return details
+
+
+def _told(one: Revocation | Mark) -> dict[str, Any]:
+    return {
+        "what": one.what,
+        "revoked": rfc3339(one.revoked),
+        "expires": rfc3339(one.expires) if one.expires else None,
+        "act": one.act or None,
+    }
+
+
+class OwnCredentials:
+    """For the authorization server, which puts its acts on the record itself: refuses what it has ended.
+
+    Each returns when every worker refuses. If the state fails the workers refuse all the same, and `StateError`
+    says so. May be used by several threads.
+    """
+
+    def __init__(self, state: State, publisher: Publisher, clock: Clock, issuer: str) -> None:
+        self._kept = Revocations(state)
+        self._publisher = publisher
+        self._clock = clock
+        self._issuer = issuer
+
+    def session(self, sid: str) -> None:
+        """Every token that came out of a sign-in."""
+        self._refuse(session_handle(self._issuer, sid), f"session {sid}", self._clock.wall() + OWN_LIFE)
+
+    def family(self, grant_id: str, until: int) -> None:
+        """Every access token of a grant, the last of which expires by `until` (wall ns)."""
+        self._refuse(family_handle(self._issuer, grant_id), f"family {grant_id}", until)
+
+    def token(self, token_id: str, until: int) -> None:
+        """One token, which expires by `until`."""
+        self._refuse(token_handle(self._issuer, token_id), f"token {token_id}", until)
+
+    def not_before(self, principal: str, client_id: str) -> int:
+        """The second before which no token for them may be dated; see `interlock.identity.marks.earliest`."""
+        handles = (principal_handle(principal), client_handle(self._issuer, client_id), issuer_handle(self._issuer))
+        return max(map(self._kept.not_before, handles))
+
+    def _refuse(self, handle: bytes, what: str, until: int) -> None:
+        problem: StateError | None = None
+        try:
+            now = self._clock.wall()
+            self._kept.keep(now=now, act="", revocations=[Revocation(handle, what, now, until)])
+        except StateError as failed:
+            problem = failed
+        self._publisher.publish([Revoked(handle, until if problem is None else 0)])
+        if problem is not None:
+            raise StateError(f"{problem}; {UNFINISHED}") from problem
+
+
+class StateDirectory:
+    """Keys, revocations and marks as the control process sees them: a `KeyDirectory` over the state itself."""
+
+    def __init__(self, state: State, page: NodePage, lookup_key: bytes) -> None:
+        self.lookup_key = lookup_key
+        self._kept = Revocations(state)
+        self._words = page.words
+
+    @property
+    def epoch(self) -> int:
+        return self._words[EPOCH]
+
+    def find_key(self, lookup: bytes, /) -> bytes | None:
+        """API keys are for workers."""
+        return None
+
+    def is_revoked(self, handle: bytes, /) -> bool:
+        return self._kept.is_revoked(handle)
+
+    def not_before(self, handle: bytes, /) -> int:
+        return self._kept.not_before(handle)
