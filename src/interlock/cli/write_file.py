@@ -55,7 +55,7 @@ issuer:
   url: {url}
   # scopes: {{accounts.read: See your accounts}}     # what may be asked for, and what people are told of it
 """
-WITH_TOKEN = """\
+ISSUED = """\
 # or, with a token of our own:
 #   interlock -c {path} client create billing --grant client_credentials --role caller
 #   curl -u CLIENT_ID:CLIENT_SECRET -d grant_type=client_credentials {url}/oauth/token
@@ -133,7 +133,7 @@ def render(folder: Path, upstream: str, address: str, tls: str, *, issuer: bool 
         upstream=_quoted(_checked_upstream(upstream)),
         path=path,
         url=url,
-        token=WITH_TOKEN.format(path=path, url=url) if issuer else "",
+        token=ISSUED.format(path=path, url=url) if issuer else "",
     )
 
 
