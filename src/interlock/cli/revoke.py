@@ -50,7 +50,7 @@ def token(
     identifier: Annotated[
         str | None,
         typer.Argument(
-            metavar="[JTI]", help="Its `jti`, or sha256: and the digest of what is signed, as in the record."
+            metavar="[JTI]", help="Its `jti`; without one, sha256: and the digest of all before its last dot."
         ),
     ] = None,
     file: Annotated[
@@ -119,7 +119,7 @@ def principal(
     ahead: Ahead = None,
     as_json: Json = False,
 ) -> None:
-    """Refuse all that a principal has now: tokens, API keys, certificates. What is issued from the next second on holds.
+    """Refuse all that a principal has now: tokens, API keys, certificates. What is issued afterwards holds.
 
     Example:  interlock revoke principal service:partners/spiffe://partners/billing
     """

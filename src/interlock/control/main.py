@@ -32,7 +32,7 @@ from interlock.control.prune import read_wanted
 from interlock.control.publish import Publisher
 from interlock.control.publishing.job import PublishingJob
 from interlock.control.reload import apply, changes_between, read_applied, wait_for_workers
-from interlock.control.service import Administration, Row
+from interlock.control.service import REVOCABLE, Administration, Row
 from interlock.control.socket import ControlSocket
 from interlock.control.wire import os_actor
 from interlock.errors import InterlockError, NodeError
@@ -51,10 +51,13 @@ BEAT = 1.0  # seconds
 HOUSEKEEPING = 60.0
 SUBJECTS = 30.0
 PRUNING = 86_400.0
+EXPIRING = 3600.0
 OVERLAY = 1024 * 1024  # bytes of changes after which a new snapshot takes them in
 READERS = 2  # questions to the record at a time
 FOLLOWERS = 8  # who watch the record at a time
-READING = frozenset({"audit.query", "audit.sql", "audit.export", "key.list"})  # what may take long and changes nothing
+REVOKING = frozenset({"key.revoke"}) | {f"revoke.{kind}" for kind in REVOCABLE}
+# What may take long and changes nothing.
+READING = frozenset({"audit.query", "audit.sql", "audit.export", "key.list", "revoke.list"})
 T = TypeVar("T")
 
 
@@ -84,6 +87,7 @@ class Control:
         self._issuer_server = IssuerServer(paths.run, self._issuer, lambda: self._issuer_path)
         self._publishing = PublishingJob(paths, log, self._clock)
         self._changes = ThreadPoolExecutor(1, "changes")
+        self._revoking = ThreadPoolExecutor(1, "revoking")
         self._questions = ThreadPoolExecutor(READERS, "questions")
         self._followers = ThreadPoolExecutor(FOLLOWERS, "followers")
         self._following = 0
@@ -109,6 +113,7 @@ class Control:
         self._begin(self._keep_house())
         self._begin(self._keep_subjects())
         self._begin(self._keep_retention())
+        self._begin(self._keep_revocations())
         try:
             await self._stop.wait()
         finally:
@@ -122,6 +127,8 @@ class Control:
             for task in list(self._tasks):
                 task.cancel()
             await loop.run_in_executor(self._changes, self._publishing.close)
+            await loop.run_in_executor(self._revoking, int)  # what has begun ends
+            self._revoking.shutdown()
             self._questions.shutdown(wait=False, cancel_futures=True)
             self._followers.shutdown(wait=False, cancel_futures=True)
             await loop.run_in_executor(self._changes, self._desk.close)
@@ -142,6 +149,9 @@ class Control:
             return await self._follow(arguments, actor, row)
         if op == "audit.prune":
             return await self._prune(actor, dry_run=read_wanted(arguments).dry_run)
+        if op in REVOKING:  # waits for no other change: it is as safe beside the node
+            work = partial(self._desk.perform, op, arguments, actor, row)
+            return await asyncio.get_running_loop().run_in_executor(self._revoking, work)
         if op in READING:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._questions, lambda: self._desk.perform(op, arguments, actor, row))
@@ -292,6 +302,22 @@ class Control:
             except InterlockError as problem:
                 self._pruned = False
                 self._log.error("what was kept for long enough could not be pruned", problem=str(problem))
+
+    async def _keep_revocations(self) -> None:
+        """Once in an hour, forget what nothing alive could match any more, and bring that to the workers."""
+        while True:
+            await asyncio.sleep(EXPIRING)
+            try:
+                await self._change(self._expire_revocations)
+            except InterlockError as problem:
+                self._log.error("revocations that are over could not be dropped", problem=str(problem))
+
+    def _expire_revocations(self) -> None:
+        dropped = self._desk.revocations.drop(self._desk.acts(NODE))
+        if dropped:
+            self._log.info("revocations that are over were dropped", count=dropped)
+            self._builder.rebuild()
+            wait_for_workers(self._builder)
 
     async def _prune(self, actor: Principal, *, dry_run: bool = False) -> dict[str, Any]:
         """The plan may take long, and must not keep anybody from revoking a key."""

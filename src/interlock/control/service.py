@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from interlock.config import Config
     from interlock.store.clients import Client
 
+REVOCABLE = frozenset({"token", "client", "user", "principal", "session", "key", "certificate", "issuer"})
 Row = Callable[[dict[str, Any]], None]
 T = TypeVar("T")
 
