@@ -123,7 +123,7 @@ def test_a_token_that_does_not_hold_is_not_believed_to_be_revoked(paths: Paths, 
         "signature": b".".join((head, payload, token(sub="bob").split(b".")[2])),
         "stranger": token(rsa("stranger"), {"kid": rsa().kid}),
     }[harm]
-    with pytest.raises(UsageError, match="does not hold"):
+    with pytest.raises(UsageError, match="does not hold|no signed token"):
         named(paths).token(OfToken(token=made.decode()), NOW)
 
 
