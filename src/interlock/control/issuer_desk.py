@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,6 +19,7 @@ from interlock.gateway.state import Directory
 from interlock.identity import RoleTable, TokenVerifier
 from interlock.identity.handles import client_handle, family_handle, principal_handle, session_handle, token_handle
 from interlock.issuer.errors import OAuthError
+from interlock.issuer.http import Request, Response, error_response
 from interlock.issuer.service import Issuer
 from interlock.issuer.signing import Keys
 from interlock.keys import Keyring
@@ -110,11 +111,23 @@ class NoPeople:
 
     acr_values: tuple[str, ...] = ()
 
+    def session(self, request: Request) -> None:
+        return None
+
     def stands(self, grant: Grant, now: int) -> bool:
         return False
 
     def claims(self, grant: Grant) -> dict[str, object]:
         return {}
+
+    def profile(self, subject: str, scopes: frozenset[str]) -> None:
+        return None
+
+    def problem(self, request: Request, problem: OAuthError) -> Response:
+        return error_response(problem)
+
+    def __getattr__(self, name: str) -> Any:
+        raise OAuthError("access_denied", "nobody signs in here", status=403)
 
 
 class NoProofs:

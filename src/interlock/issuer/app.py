@@ -15,15 +15,29 @@ import msgspec
 
 from interlock.errors import InterlockError, RecordUnavailable, StateError
 from interlock.issuer import metadata
+from interlock.issuer.authorize import authorize, decide, go_on
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.grants.authorization_code import authorization_code
 from interlock.issuer.grants.client_credentials import client_credentials
 from interlock.issuer.grants.refresh_token import refresh_token
 from interlock.issuer.http import Request, Response, error_response, json_response
 from interlock.issuer.introspection import introspect
+from interlock.issuer.logout import confirmed, logout
+from interlock.issuer.par import push
 from interlock.issuer.revocation import revoke
-from interlock.issuer.service import INTROSPECT, JWKS, REVOKE, TOKEN, Issuer
+from interlock.issuer.service import (
+    AUTHORIZE,
+    END_SESSION,
+    INTROSPECT,
+    JWKS,
+    PAR,
+    REVOKE,
+    TOKEN,
+    USERINFO,
+    Issuer,
+)
 from interlock.issuer.token import GrantType, token
+from interlock.issuer.userinfo import userinfo
 from interlock.model import Event
 
 log = logging.getLogger("interlock.issuer")
@@ -44,6 +58,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     handle: Callable[[Issuer, Request], Response]
     methods: tuple[str, ...]
     slow: Callable[[Request], bool] = lambda _request: True
+    page: bool = False  # a person sees it
 
 
 def _token(issuer: Issuer, request: Request) -> Response:
@@ -78,6 +93,13 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     TOKEN: Endpoint(_token, ("POST",), _token_is_slow),
     INTROSPECT: Endpoint(introspect, ("POST",), _introspect_is_slow),
     REVOKE: Endpoint(revoke, ("POST",)),
+    PAR: Endpoint(push, ("POST",)),
+    USERINFO: Endpoint(userinfo, ("GET", "POST")),
+    AUTHORIZE: Endpoint(authorize, ("GET", "POST"), page=True),
+    f"{AUTHORIZE}/continue": Endpoint(go_on, ("GET",), page=True),
+    f"{AUTHORIZE}/consent": Endpoint(decide, ("POST",), page=True),
+    END_SESSION: Endpoint(logout, ("GET", "POST"), page=True),
+    f"{END_SESSION}/confirm": Endpoint(confirmed, ("POST",), page=True),
     JWKS: Endpoint(_jwks, ("GET",), _quick),
     metadata.WELL_KNOWN_OAUTH: Endpoint(_server_metadata, ("GET",), _quick),
     metadata.WELL_KNOWN_OPENID: Endpoint(_server_metadata, ("GET",), _quick),
@@ -97,7 +119,8 @@ def handle(issuer: Issuer, request: Request) -> Response:
     try:
         return endpoint.handle(issuer, request)
     except OAuthError as problem:
-        return refused(issuer, request, problem)
+        answer = refused(issuer, request, problem)
+        return issuer.people.problem(request, problem) if endpoint.page and answer.status < 500 else answer
     except (RecordUnavailable, StateError) as problem:
         log.error("%s: %s", request.path, problem)
         return error_response(UNAVAILABLE)

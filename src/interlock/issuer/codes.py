@@ -96,6 +96,7 @@ class Codes:
     def __init__(self) -> None:
         self.authorization: Once[Any] = Once("ilc_")
         self.pushed: Once[Any] = Once("urn:ietf:params:oauth:request_uri:")  # RFC 9126 section 2.2
+        self.flows: Once[Any] = Once()
         self.device: Once[Any] = Once("ild_")
 
 

@@ -7,18 +7,25 @@ keys, a recorder and the means to make others forget a credential. Endpoints are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from interlock.clock import SECOND, Clock
 from interlock.config import OwnIssuer
 from interlock.identity import TokenVerifier
 from interlock.issuer.codes import Codes
-from interlock.issuer.http import Request
+from interlock.issuer.errors import OAuthError
+from interlock.issuer.http import Request, Response
 from interlock.issuer.registry import Registry
 from interlock.issuer.signing import Keys
+from interlock.jose import TokenRefused, claims_set, split, verify_compact
 from interlock.model import Event
-from interlock.store.clients import Clients, Grant
+from interlock.store.clients import Client, Clients, Grant
+
+if TYPE_CHECKING:
+    from interlock.issuer.authorization_request import AuthorizationRequest
+    from interlock.issuer.flows import Asked
+    from interlock.issuer.sessions import Session
 
 TOKEN, AUTHORIZE, PAR, REVOKE, INTROSPECT, JWKS, USERINFO, END_SESSION, DEVICE, REGISTER = (
     "/oauth/token",
@@ -68,6 +75,58 @@ class People(Protocol):
     """What is known of those who sign in."""
 
     acr_values: tuple[str, ...]  # how strongly they can
+
+    def session(self, request: Request) -> Session | None:
+        """Who is signed in at the browser that sends the request."""
+        ...
+
+    def meets(self, session: Session, asked: Asked, now: int) -> bool:
+        """Whether somebody is signed in as it is asked for."""
+        ...
+
+    def sign_in(self, request: Request, asked: Asked) -> Response:
+        """Have whoever is at the browser sign in; it comes back to where `asked` leads."""
+        ...
+
+    def ask_consent(
+        self,
+        request: Request,
+        session: Session,
+        flow: str,
+        client: Client,
+        scopes: Sequence[tuple[str, str]],
+        asked: AuthorizationRequest,
+    ) -> Response:
+        """A page that asks whether the client may have these scopes, each with its meaning."""
+        ...
+
+    def consented(self, request: Request, session: Session) -> tuple[str, bool]:
+        """The flow of a page that was sent back, and whether it was allowed; raises `OAuthError` for a forged one."""
+        ...
+
+    def problem(self, request: Request, problem: OAuthError) -> Response:
+        """A page that says what is wrong."""
+        ...
+
+    def sign_out(self, request: Request) -> tuple[str, str]:
+        """End the session of the browser; gives the field that takes its cookie away."""
+        ...
+
+    def signed_out(self, request: Request, fields: Sequence[tuple[str, str]]) -> Response:
+        """A page that says so."""
+        ...
+
+    def ask_sign_out(self, request: Request, session: Session, where: str) -> Response:
+        """A page that asks whether to sign out, and go to `where` (empty: nowhere)."""
+        ...
+
+    def sign_out_confirmed(self, request: Request) -> str:
+        """Where to go, of a page that was sent back; raises `OAuthError` for a forged one."""
+        ...
+
+    def profile(self, subject: str, scopes: frozenset[str]) -> dict[str, Any] | None:
+        """What is known of somebody, by scope; None: nobody of that name may sign in."""
+        ...
 
     def stands(self, grant: Grant, now: int) -> bool:
         """Whether who gave this may still sign in, and is, where the grant hangs on a session."""
@@ -145,6 +204,23 @@ class Issuer:
         if proof is None:
             return b""
         return self._proofs.check(proof, request.method, self.endpoint(request.path), request.now)
+
+    def hinted(self, id_token: str) -> dict[str, Any]:
+        """The claims of an ID token of ours, however old (OpenID Connect Core section 3.1.2.1); none: it is not one."""
+        try:
+            compact = split(id_token.encode("ascii", "replace"))
+            verify_compact(compact, self.keys.verifiers, ("ES256", "EdDSA"))
+            claims = claims_set(compact)
+        except TokenRefused:
+            return {}
+        # An access token has another type.
+        return claims if compact.header.get("typ") == "JWT" and claims.get("iss") == self.url else {}
+
+    def details(self, client: Client, text: str | None) -> tuple[dict[str, Any], ...]:
+        """`authorization_details` (RFC 9396) of a request, as far as they are offered. Raises `OAuthError`."""
+        if text is None:
+            return ()
+        raise OAuthError("invalid_authorization_details", "no details are offered here")
 
     def wait_for(self, principal: str, client_id: str) -> float:
         """How many seconds a new token for them has to wait.

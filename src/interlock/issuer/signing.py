@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from interlock.jose import KeySet
 from interlock.jose.signing import Signer
 
 
@@ -14,6 +15,11 @@ class Keys(msgspec.Struct, frozen=True):
 
     signer: Signer
     published: tuple[Signer, ...]
+
+    @property
+    def verifiers(self) -> KeySet:
+        """What they verify with."""
+        return KeySet.parse(msgspec.json.encode(self.jwks).decode())
 
     @property
     def jwks(self) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from interlock.errors import NotFound, StateError, UsageError
-from interlock.store.schema import CLIENTS, GRANTS
+from interlock.store.schema import CLIENTS, CONSENTS, GRANTS
 from interlock.store.state import State
 
 T = TypeVar("T")
@@ -97,6 +98,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     auth_time: int = 0  # seconds
     acr: str = ""
     amr: tuple[str, ...] = ()
+    offline: bool = False  # it goes on when the session has ended
     nonce: str = ""
     jkt: bytes = b""  # of the DPoP key it is bound to
     certificate: bytes = b""  # SHA-256 of the certificate it is bound to
@@ -110,6 +112,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 _encode = msgspec.json.Encoder().encode
 _client = msgspec.json.Decoder(Client).decode
 _grant = msgspec.json.Decoder(Grant).decode
+_names = msgspec.json.Decoder(frozenset[str]).decode
 
 
 class Clients:
@@ -195,6 +198,40 @@ class Clients:
                 .order_by(GRANTS.c.id)
             ).all()
         return [_read(_grant, row.data, "grant") for row in rows]
+
+    # -- what people allowed for good
+
+    def consent(self, account: str, client_id: str) -> tuple[frozenset[str], frozenset[str]]:
+        """The scopes and the APIs that somebody allowed a client; empty: nothing."""
+        query = select(CONSENTS.c.scopes, CONSENTS.c.audience).where(
+            CONSENTS.c.account == account, CONSENTS.c.client_id == client_id
+        )
+        with self._state.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return frozenset(), frozenset()
+        return _read(_names, row.scopes, "consent"), _read(_names, row.audience, "consent")
+
+    def allow(self, account: str, client_id: str, scopes: frozenset[str], audience: frozenset[str], now: int) -> None:
+        """Remember it, in place of what was allowed before."""
+        values = {
+            "scopes": _encode(sorted(scopes)).decode(),
+            "audience": _encode(sorted(audience)).decode(),
+            "given": now,
+        }
+        statement = upsert(CONSENTS).values(account=account, client_id=client_id, **values)
+        with self._state.writing() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=[CONSENTS.c.account, CONSENTS.c.client_id], set_=values)
+            )
+
+    def forget_consents(self, **where: str) -> int:
+        """Forget what an `account` allowed, or what a `client_id` was allowed, or both; gives how many."""
+        conditions = [CONSENTS.c[name] == value for name, value in where.items()]
+        if not conditions:
+            raise StateError("whose consent is to be forgotten was not said")
+        with self._state.writing() as connection:
+            return int(connection.execute(delete(CONSENTS).where(*conditions)).rowcount)
 
     def forget_grants(self, before: int) -> int:
         """Drop grants that could not be used any more at `before`; gives how many."""

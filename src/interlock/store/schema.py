@@ -154,6 +154,16 @@ GRANTS = Table(
     Column("revoked", BigInteger, nullable=False),
     Column("data", Text, nullable=False),  # JSON: all of it
 )
+CONSENTS = Table(
+    "consents",
+    METADATA,
+    Column("account", Text, primary_key=True),
+    Column("client_id", Text, primary_key=True),
+    Column("scopes", Text, nullable=False),  # JSON list: what was allowed for good
+    Column("audience", Text, nullable=False),  # JSON list: for which APIs
+    Column("given", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
 for _column in ("client_id", "principal", "account", "session", "expires"):
     Index(f"grants_{_column}", GRANTS.c[_column])
 
@@ -263,7 +273,7 @@ def _persons(connection: Connection) -> None:
 
 
 def _issuer(connection: Connection) -> None:
-    METADATA.create_all(connection, tables=[CLIENTS, GRANTS])
+    METADATA.create_all(connection, tables=[CLIENTS, GRANTS, CONSENTS])
 
 
 def _marks(connection: Connection) -> None:
