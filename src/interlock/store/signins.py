@@ -64,6 +64,11 @@ class SignIns:
             row = connection.execute(select(SESSIONS).where(SESSIONS.c.hash == cookie)).one_or_none()
             return None if row is None else _session(row)
 
+    def session_of(self, sid: str) -> SessionRow | None:
+        with self._state.reading() as connection:
+            row = connection.execute(select(SESSIONS).where(SESSIONS.c.sid == sid)).one_or_none()
+            return None if row is None else _session(row)
+
     def sessions(self, now: int, *, account: str | None = None) -> list[SessionRow]:
         """Those that are neither revoked nor over, the oldest first."""
         query = select(SESSIONS).where(SESSIONS.c.revoked == 0, SESSIONS.c.expires > now)
@@ -132,6 +137,11 @@ class SignIns:
                 values = asdict(one)
                 connection.execute(upsert(FAILURES).on_conflict_do_update(index_elements=["key"], set_=values), values)
             return wanted
+
+    def failures(self, key: bytes) -> Failures | None:
+        with self._state.reading() as connection:
+            row = connection.execute(select(FAILURES).where(FAILURES.c.key == key)).one_or_none()
+            return None if row is None else Failures(**row._mapping)
 
     # -- what is good once
 

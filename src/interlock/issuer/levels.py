@@ -1,0 +1,65 @@
+"""How strongly somebody signed in, in the words of the standards.
+
+    proved            amr (RFC 8176)            acr
+    pwd               pwd                       urn:interlock:acr:pwd    one factor
+    pwd, otp          pwd, otp, mfa             urn:interlock:acr:mfa    two factors
+    pwd, recovery     pwd, otp, mfa             urn:interlock:acr:mfa
+    pop               pop, user, mfa            urn:interlock:acr:phr    two factors, and no other site can ask for them
+    pwd, pop          pwd, pop, user, mfa       urn:interlock:acr:phr
+
+`pop` is a passkey, used after the device verified who holds it (WebAuthn user verification). Whether its key is in
+hardware is not known without attestation, so neither `hwk` nor `swk` is said. A level includes those before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+PWD, OTP, RECOVERY, POP = "pwd", "otp", "recovery", "pop"
+ONE, TWO, RESISTANT = 1, 2, 3
+
+ACR: Final = {
+    ONE: "urn:interlock:acr:pwd",
+    TWO: "urn:interlock:acr:mfa",
+    RESISTANT: "urn:interlock:acr:phr",
+}
+LEVELS: Final = {name: level for level, name in ACR.items()}
+
+
+def level_of(proved: Collection[str]) -> int:
+    """0: nothing yet."""
+    if POP in proved:
+        return RESISTANT
+    return TWO if PWD in proved and (OTP in proved or RECOVERY in proved) else ONE if PWD in proved else 0
+
+
+def amr_of(proved: Collection[str]) -> tuple[str, ...]:
+    """For the claim `amr`."""
+    words = [PWD] if PWD in proved else []
+    if OTP in proved or RECOVERY in proved:
+        words.append(OTP)
+    if POP in proved:
+        words += [POP, "user"]
+    if level_of(proved) >= TWO:
+        words.append("mfa")
+    return tuple(words)
+
+
+def acr_of(proved: Collection[str]) -> str:
+    """For the claim `acr`."""
+    return ACR.get(level_of(proved), "")
+
+
+def asked_level(acr_values: Iterable[str]) -> int:
+    """The least that one of these values is content with; 0: none of them is known here."""
+    return min((LEVELS[value] for value in acr_values if value in LEVELS), default=0)
+
+
+def answered(acr: str, acr_values: Iterable[str]) -> str:
+    """The `acr` for who asked for these values, of somebody who signed in with `acr`.
+
+    The first of the values that is met, since a higher level includes it; otherwise what it is.
+    """
+    have = LEVELS.get(acr, 0)
+    return next((value for value in acr_values if LEVELS.get(value, RESISTANT + 1) <= have), acr)
