@@ -16,7 +16,7 @@ from interlock.model import Event
 from interlock.store import State
 from interlock.store.accounts import DISABLED, Account, Accounts
 from interlock.store.signins import SignIns
-from tests.unit.issuer.people.conftest import HOUR, MINUTE, NOW, SECOND, Record
+from tests.unit.issuer.signing_in.conftest import HOUR, MINUTE, NOW, SECOND, Record
 
 COOKIES = Cookies(secure=True)
 NAME = COOKIES.name(SESSION)

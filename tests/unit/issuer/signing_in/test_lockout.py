@@ -14,7 +14,7 @@ from interlock.keys import FactorKey
 from interlock.store import State
 from interlock.store.accounts import Account
 from interlock.store.signins import SignIns
-from tests.unit.issuer.people.conftest import MINUTE, NOW, SECOND
+from tests.unit.issuer.signing_in.conftest import MINUTE, NOW, SECOND
 
 
 @pytest.fixture

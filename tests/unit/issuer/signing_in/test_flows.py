@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from interlock.issuer.flows import GOES, HALF, LONGEST, WHOLE, Asked, Flow, Flows, form_target
 from interlock.issuer.levels import ACR, ONE, RESISTANT, TWO, acr_of, amr_of, answered, asked_level, level_of
 from interlock.keys import FactorKey
-from tests.unit.issuer.people.conftest import NOW
+from tests.unit.issuer.signing_in.conftest import NOW
 
 COOKIE = "c" * 43
 FLOW = Flow(Asked("flow-1", client="Ledger", acr_values=("a",), targets=("https://app.example",)), NOW, seed=b"SEED")
