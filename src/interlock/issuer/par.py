@@ -57,4 +57,4 @@ def pushed(issuer: Issuer, name: str, client_id: str, now: int) -> Authorization
     found = issuer.codes.pushed.get(name, now)
     if not isinstance(found, AuthorizationRequest) or found.client_id != client_id:
         raise OAuthError("invalid_request_uri", "this request has expired: go back to the application and try again")
-    return found
+    return msgspec.structs.replace(found, pushed=name)

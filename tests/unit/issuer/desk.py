@@ -13,7 +13,7 @@ import msgspec
 
 from interlock.clock import SECOND
 from interlock.config import OwnIssuer
-from interlock.control.issuer_desk import InMemory, NoPeople, NoProofs
+from interlock.control.issuer_desk import InMemory, NoProofs
 from interlock.identity import RoleTable, TokenVerifier
 from interlock.identity.handles import family_handle, session_handle, token_handle
 from interlock.issuer.app import handle
@@ -27,6 +27,7 @@ from interlock.snapshot import IssuerSpec
 from interlock.store import State
 from interlock.store.clients import Client, Clients, Secret
 from tests.unit.identity.fakes import FakeDirectory
+from tests.unit.issuer.somebody import FakePeople
 
 URL = "https://id.example.com"
 LOOKUP = b"l" * 32
@@ -96,6 +97,7 @@ class Desk:
         signer = Signer(make_key(self.settings.signing), self.settings.signing)
         self.keys = Keys(signer, (signer,))
         self.clients = Clients(self.state)
+        self.people = FakePeople()
         self.earliest = 0  # second from which tokens may be dated
         self.issuer = Issuer(
             self.settings,
@@ -108,7 +110,7 @@ class Desk:
             tokens=self.verifier([*self.settings.audiences, *self.settings.resources]),
             earliest=lambda _principal, _client: self.earliest,
             vouched=lambda _certificate, _now: False,
-            people=NoPeople(),
+            people=self.people,
             proofs=NoProofs(),
             clock=self.clock,
         )
@@ -182,6 +184,15 @@ class Desk:
                 call="0" * 32,
             ),
         )
+
+    def browse(self, path: str, *, signed_in: bool = True, **query: str) -> Response:
+        """As Alice's browser does."""
+        headers = {"cookie": "session=alice"} if signed_in else {}
+        return self.send("GET", path, query=query, headers=headers)
+
+    def answer(self, path: str, *, csrf: str = "cookie", **form: str) -> Response:
+        """Alice's browser sends a form."""
+        return self.send("POST", path, form={"csrf": csrf, **form}, headers={"cookie": "session=alice"})
 
     def token(self, client_id: str = "billing", secret: str = SECRET, **form: str) -> Response:
         """Ask for a token with the client's secret."""
