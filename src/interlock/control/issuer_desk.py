@@ -17,7 +17,14 @@ from interlock.control.paths import Paths
 from interlock.control.publish import Publisher
 from interlock.gateway.state import Directory
 from interlock.identity import RoleTable, TokenVerifier
-from interlock.identity.handles import client_handle, family_handle, principal_handle, session_handle, token_handle
+from interlock.identity.handles import (
+    client_handle,
+    family_handle,
+    issuer_handle,
+    principal_handle,
+    session_handle,
+    token_handle,
+)
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.http import Request, Response, error_response
 from interlock.issuer.service import Issuer
@@ -223,6 +230,7 @@ class IssuerDesk:
         return max(
             directory.not_before(principal_handle(principal)),
             directory.not_before(client_handle(self._url, client_id)),
+            directory.not_before(issuer_handle(self._url)),
         )
 
     def _vouched(self, certificate: bytes, now: int) -> bool:

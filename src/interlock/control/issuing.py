@@ -20,6 +20,7 @@ from typing import cast
 from interlock.control.address import socket_name
 from interlock.gateway.http1 import END, NEED_DATA, Malformed, RequestHead, RequestReader, status_line
 from interlock.issuer.app import ENDPOINTS, handle
+from interlock.issuer.errors import NotYet
 from interlock.issuer.http import Request, Response
 from interlock.issuer.service import Issuer
 
@@ -73,7 +74,10 @@ class IssuerServer:
             return
         endpoint = ENDPOINTS.get(request.path)
         if endpoint is None or not endpoint.slow(request):
-            done(handle(issuer, request))
+            try:
+                done(handle(issuer, request))
+            except NotYet as problem:
+                self._again(request, done, problem.wait)
             return
         if self._waiting >= WAITING:
             done(BUSY)
@@ -83,9 +87,22 @@ class IssuerServer:
 
         def ended(future: asyncio.Future[Response]) -> None:
             self._waiting -= 1
-            done(BUSY if future.cancelled() or future.exception() is not None else future.result())
+            problem = None if future.cancelled() else future.exception()
+            if isinstance(problem, NotYet):
+                self._again(request, done, problem.wait)
+            else:
+                done(BUSY if future.cancelled() or problem is not None else future.result())
 
         future.add_done_callback(ended)
+
+    def _again(self, request: Request, done: Callable[[Response], None], wait: float) -> None:
+        """When the clock has left the second of a revocation."""
+
+        def ask() -> None:
+            request.now = self.wall()
+            self.answer(request, done)
+
+        asyncio.get_running_loop().call_later(wait, ask)
 
     def wall(self) -> int:
         issuer = self.issuer()

@@ -92,6 +92,7 @@ def mint(issuer: Issuer, access: Access, now: int, *, by: str) -> Minted:
 
     Raises `RecordUnavailable`: what is not on the record is not given out.
     """
+    issuer.may_date(access.principal, access.client_id, now)
     seconds = now // SECOND
     expires = seconds + issuer.settings.access_token // SECOND
     if access.expires:

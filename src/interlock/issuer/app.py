@@ -16,7 +16,7 @@ import msgspec
 from interlock.errors import InterlockError, RecordUnavailable, StateError
 from interlock.issuer import metadata
 from interlock.issuer.authorize import authorize, decide, go_on
-from interlock.issuer.errors import OAuthError
+from interlock.issuer.errors import NotYet, OAuthError
 from interlock.issuer.grants.authorization_code import authorization_code
 from interlock.issuer.grants.client_credentials import client_credentials
 from interlock.issuer.grants.refresh_token import refresh_token
@@ -110,7 +110,7 @@ OPEN: Final = frozenset({JWKS, metadata.WELL_KNOWN_OAUTH, metadata.WELL_KNOWN_OP
 
 
 def handle(issuer: Issuer, request: Request) -> Response:
-    """The answer to one request; raises nothing."""
+    """The answer to one request; raises nothing but `NotYet`: ask again then."""
     endpoint = ENDPOINTS.get(request.path)
     if endpoint is None:
         return json_response({"error": "not_found"}, 404)
@@ -118,6 +118,8 @@ def handle(issuer: Issuer, request: Request) -> Response:
         return json_response({"error": "invalid_request"}, 405, (("allow", ", ".join(endpoint.methods)),))
     try:
         return endpoint.handle(issuer, request)
+    except NotYet:
+        raise
     except OAuthError as problem:
         answer = refused(issuer, request, problem)
         return issuer.people.problem(request, problem) if endpoint.page and answer.status < 500 else answer

@@ -7,7 +7,6 @@ may choose. What is presented beside that is refused, never ignored. Nobody is t
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from urllib.parse import unquote_plus
@@ -17,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from interlock.clock import SECOND
 from interlock.identity import claims as claim
+from interlock.identity.bundle import in_date
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.http import Request
 from interlock.issuer.registry import Known
@@ -31,12 +31,23 @@ METHODS = (*SECRETS, "private_key_jwt", *CERTIFICATES, "none")
 FAPI2_METHODS = ("private_key_jwt", *CERTIFICATES)  # FAPI 2.0 Security Profile section 5.3.2.1
 ALGORITHMS = frozenset({"ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "EdDSA", "Ed25519"})
 FAPI2_ALGORITHMS = frozenset({"PS256", "ES256", "EdDSA", "Ed25519"})  # section 5.4.1
+CHALLENGE = (("www-authenticate", 'Basic realm="interlock"'),)
 LONGEST_ASSERTION = 600 * SECOND  # of life that is left
+# What an assertion may call itself (RFC 8725 section 3.11): a client signs other things, too.
+TYPES = ("", "JWT", "client-authentication+jwt")
 LEEWAY = 10  # seconds; FAPI 2.0 section 5.3.2.1 asks for 10 and allows 60
 
 
 def authenticate(issuer: Issuer, request: Request) -> Known:
     """The client of a request to the token endpoint or one like it; raises `OAuthError` (invalid_client)."""
+    known = request.proved.get("client")
+    if known is None:
+        known = request.proved["client"] = _authenticate(issuer, request)
+    assert isinstance(known, Known)
+    return known
+
+
+def _authenticate(issuer: Issuer, request: Request) -> Known:
     form = request.form
     basic = request.headers.get("authorization", "")
     presented = [
@@ -95,6 +106,7 @@ def _by_assertion(issuer: Issuer, request: Request) -> Known:
         if known is None or known.client.method != "private_key_jwt":
             raise _refused(request, "no such client by assertion")
         verify_compact(compact, known.keys, _algorithms(issuer, known))
+        claim.check_type(compact.header, TYPES)
         not_before, expires = claim.validity(claims, LEEWAY)
         token_id = claim.token_id(claims)
     except TokenRefused as problem:
@@ -144,12 +156,13 @@ def _check_certificate(issuer: Issuer, known: Known, request: Request) -> None:
         raise _refused(request, "the certificate was issued by nobody who is trusted")
     try:
         certificate = x509.load_der_x509_certificate(request.certificate)
-        begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except ValueError:
+        valid = in_date(certificate, request.now)
+        named = client.method != "tls_client_auth" or _names(client, certificate)
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise _refused(request, "the certificate cannot be read") from None
-    if not begins.timestamp() <= request.now / SECOND < ends.timestamp():
+    if not valid:
         raise _refused(request, "the certificate is expired or not yet valid")
-    if client.method == "tls_client_auth" and not _names(client, certificate):
+    if not named:
         raise _refused(request, "the certificate has another name than this client's")
 
 
@@ -166,28 +179,32 @@ def _names(client: Client, certificate: x509.Certificate) -> bool:
     if client.tls_client_auth_san_dns:
         return names is not None and client.tls_client_auth_san_dns in names.get_values_for_type(x509.DNSName)
     wanted = client.tls_client_auth_subject_dn
-    if not wanted:
-        return False
-    try:
-        return x509.Name.from_rfc4514_string(wanted, {"E": NameOID.EMAIL_ADDRESS}) == certificate.subject
-    except ValueError:
-        return False
+    return bool(wanted) and distinguished_name(wanted) == certificate.subject
+
+
+def distinguished_name(text: str) -> x509.Name:
+    """A subject as RFC 4514 writes it; `ValueError`."""
+    return x509.Name.from_rfc4514_string(text, {"E": NameOID.EMAIL_ADDRESS})
 
 
 def _basic(header: str) -> tuple[str, str]:
     """RFC 6749 section 2.3.1: both halves are form-encoded before RFC 7617 takes them."""
     scheme, _, value = header.partition(" ")
     try:
-        text = base64.b64decode(value.strip(), validate=True).decode("utf-8")
-    except (ValueError, binascii.Error):
-        text = ""
-    client_id, colon, secret = text.partition(":")
+        decoded = base64.b64decode(value.strip(" "), validate=True)
+        text = decoded.decode("utf-8") if base64.b64encode(decoded).decode("ascii") == value.strip(" ") else ""
+        client_id, colon, secret = text.partition(":")
+        client_id, secret = unquote_plus(client_id, errors="strict"), unquote_plus(secret, errors="strict")
+    except ValueError:
+        colon = ""
     if scheme.lower() != "basic" or not colon:
-        raise OAuthError("invalid_client", "the Authorization header is no Basic credential", status=401)
-    return unquote_plus(client_id), unquote_plus(secret)
+        raise OAuthError(
+            "invalid_client", "the Authorization header is no Basic credential", status=401, fields=CHALLENGE
+        )
+    return client_id, secret
 
 
 def _refused(request: Request, note: str, *, basic: bool = False) -> OAuthError:
     """RFC 6749 section 5.2: 401, with the scheme that was used."""
-    fields = (("www-authenticate", 'Basic realm="interlock"'),) if basic else ()
+    fields = CHALLENGE if basic else ()
     return OAuthError("invalid_client", "the client is not authenticated", status=401, fields=fields, note=note)

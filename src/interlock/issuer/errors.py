@@ -26,3 +26,11 @@ class OAuthError(InterlockError):
         self.status = status
         self.fields = fields  # header fields of the answer
         self.note = note
+
+
+class NotYet(Exception):
+    """A credential cannot be dated yet: what was issued in this second for the same was revoked. Ask again then."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(f"in {wait} s")
+        self.wait = wait  # seconds, at most one

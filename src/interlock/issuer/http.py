@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from interlock.issuer.errors import OAuthError
+from interlock.jose.encoding import Malformed, decode_json_object
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
@@ -47,6 +48,7 @@ class Request:
         self.certificate = certificate  # of the client, DER; empty: none was shown
         self.now = now  # wall ns
         self.call = call  # trace id of the call on the record
+        self.proved: dict[str, Any] = {}  # what it has shown that is good once, for when it is looked at again
 
     @cached_property
     def parameters(self) -> dict[str, str]:
@@ -72,8 +74,8 @@ class Request:
         if kind != JSON:
             raise OAuthError("invalid_request", f"the body must be {JSON}")
         try:
-            return msgspec.json.decode(self.body, type=dict[str, Any])
-        except msgspec.MsgspecError:
+            return decode_json_object(self.body)
+        except Malformed:
             raise OAuthError("invalid_request", "the body is not a JSON object") from None
 
     @cached_property
@@ -130,6 +132,6 @@ def _parameters(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in pairs:
         if name in found:
-            raise OAuthError("invalid_request", f"{name[:40]} is given more than once")
+            raise OAuthError("invalid_request", "a parameter is given more than once", note=f"{name!r:.80} twice")
         found[name] = value
     return {name: value for name, value in found.items() if value}

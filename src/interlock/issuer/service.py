@@ -14,7 +14,7 @@ from interlock.clock import SECOND, Clock
 from interlock.config import OwnIssuer
 from interlock.identity import TokenVerifier
 from interlock.issuer.codes import Codes
-from interlock.issuer.errors import OAuthError
+from interlock.issuer.errors import NotYet, OAuthError
 from interlock.issuer.http import Request, Response
 from interlock.issuer.registry import Registry
 from interlock.issuer.signing import Keys
@@ -167,7 +167,7 @@ class Issuer:
         proofs: Proofs,
         clock: Clock,
     ) -> None:
-        """`tokens`: verifies the issuer's own tokens; `earliest(principal, client_id)`: see `wait_for`;
+        """`tokens`: verifies the issuer's own tokens; `earliest(principal, client_id)`: see `may_date`;
         `vouched(certificate in DER, now)`: whether it was issued by somebody who may name clients."""
         self.settings = settings
         self.keys = keys
@@ -203,7 +203,12 @@ class Issuer:
         proof = request.headers.get("dpop")
         if proof is None:
             return b""
-        return self._proofs.check(proof, request.method, self.endpoint(request.path), request.now)
+        jkt = request.proved.get("key")
+        if jkt is None:
+            url = self.endpoint(request.path)
+            jkt = request.proved["key"] = self._proofs.check(proof, request.method, url, request.now)
+        assert isinstance(jkt, bytes)
+        return jkt
 
     def hinted(self, id_token: str) -> dict[str, Any]:
         """The claims of an ID token of ours, however old (OpenID Connect Core section 3.1.2.1); none: it is not one."""
@@ -222,11 +227,12 @@ class Issuer:
             return ()
         raise OAuthError("invalid_authorization_details", "no details are offered here")
 
-    def wait_for(self, principal: str, client_id: str) -> float:
-        """How many seconds a new token for them has to wait.
+    def may_date(self, principal: str, client_id: str, now: int) -> None:
+        """Whether a credential for them can be dated `now`; raises `NotYet` for the rest of a revocation's second.
 
         After a revocation, what was issued in that second or before is refused everywhere; a token is dated by whole
-        seconds, so the next one is held back until the clock has left that second.
+        seconds, so the next one waits until the clock has left that second. To be asked before anything is spent.
         """
         earliest = self._earliest(principal, client_id) * SECOND
-        return max(0, earliest - self.clock.wall()) / SECOND
+        if now < earliest:
+            raise NotYet(min(1.0, (earliest - now) / SECOND + 0.001))

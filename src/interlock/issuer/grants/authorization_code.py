@@ -18,6 +18,7 @@ from interlock.jose.signing import encode_base64url
 from interlock.store.clients import Grant
 
 CODE_LIVES = 60 * SECOND
+COPIED = "copied"  # in place of a grant: the code came again before anything was given for it
 _VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")  # RFC 7636 section 4.1
 
 
@@ -59,13 +60,16 @@ def authorization_code(issuer: Issuer, asked: Asked) -> Given:
         raise OAuthError("invalid_dpop_proof", "the code is bound to another key")  # RFC 9449 section 10
     if not issuer.people.stands(grant, asked.now):
         raise OAuthError("invalid_grant", "the code is not good", note="the session has ended")
+    issuer.may_date(grant.principal, grant.client_id, asked.now)
     if issuer.codes.authorization.take(text, asked.now) is None:
         _used_again(issuer, text, asked)
         raise OAuthError("invalid_grant", "the code is not good", note="used in the same moment")
     grant = msgspec.structs.replace(grant, jkt=asked.jkt, certificate=asked.certificate)
     refresh = code.offline and "refresh_token" in asked.client.grant_types
     grant, refresh_text = refresh_tokens.begin(issuer, grant, asked.now, refresh=refresh)
-    issuer.codes.authorization.settle(text, grant.id)
+    if issuer.codes.authorization.settle(text, grant.id) is not None:
+        refresh_tokens.revoke_family(issuer, grant, asked.now, "authorization code used again")
+        raise OAuthError("invalid_grant", "the code is not good", note="used again meanwhile")
     access = mint(issuer, of_grant(grant), asked.now, by="authorization_code")
     identity = ""
     if "openid" in grant.scopes:
@@ -74,9 +78,12 @@ def authorization_code(issuer: Issuer, asked: Asked) -> Given:
 
 
 def _used_again(issuer: Issuer, text: str, asked: Asked) -> None:
-    """A code that comes twice was copied: what was given for it ends (RFC 6749 section 4.1.2)."""
-    grant_id = issuer.codes.authorization.outcome(text)
-    if grant_id:
+    """A code that comes twice was copied: what was given for it ends (RFC 6749 section 4.1.2).
+
+    Whoever was first may still be at it, and finds what is left here.
+    """
+    grant_id = issuer.codes.authorization.settle(text, COPIED)
+    if grant_id is not None and grant_id != COPIED:
         grant = issuer.clients.grant(grant_id)
         if grant is not None and not grant.revoked:
             refresh_tokens.revoke_family(issuer, grant, asked.now, "authorization code used again")

@@ -20,6 +20,7 @@ def refresh_token(issuer: Issuer, asked: Asked) -> Given:
         raise OAuthError("invalid_request", "refresh_token is missing")
     grant = refresh_tokens.use(issuer, text, asked.client.client_id, asked.now)
     _check_binding(grant, asked)
+    issuer.may_date(grant.principal, grant.client_id, asked.now)
     if grant.account and not issuer.people.stands(grant, asked.now):
         raise OAuthError("invalid_grant", "the refresh token is not good", note="who allowed it may not sign in now")
     scopes = scopes_of(asked.form.get("scope"), grant.scopes)
@@ -32,9 +33,11 @@ def refresh_token(issuer: Issuer, asked: Asked) -> Given:
         jkt=asked.jkt,
         certificate=asked.certificate,
     )
+    # Before the refresh token is spent: what cannot be recorded now can be asked for again.
+    minted = mint(issuer, access, asked.now, by="refresh_token")
     # FAPI 2.0 Security Profile section 5.3.2.1: not rotated where it is bound to the client anyway.
     renewed = text if issuer.settings.profile is not None else refresh_tokens.rotate(issuer, grant, asked.now)
-    return Given(mint(issuer, access, asked.now, by="refresh_token"), scopes, renewed)
+    return Given(minted, scopes, renewed)
 
 
 def _check_binding(grant: Grant, asked: Asked) -> None:
