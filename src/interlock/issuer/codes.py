@@ -66,12 +66,14 @@ class Once(Generic[T]):
             self._taken[key] = (found[0], None)
             return found[1]
 
-    def settle(self, name: str, outcome: Any) -> None:
-        """What came of a name that was taken, for the case that somebody comes with it again."""
+    def settle(self, name: str, outcome: Any) -> Any:
+        """Say what came of a name that was taken, once; gives what was said before, or None if nothing was."""
         key = _hash(name)
         with self._lock:
-            if key in self._taken:
-                self._taken[key] = (self._taken[key][0], outcome)
+            found = self._taken.get(key)
+            if found is not None and found[1] is None:
+                self._taken[key] = (found[0], outcome)
+        return None if found is None else found[1]
 
     def outcome(self, name: str) -> Any:
         """What came of a name that was taken before; None if it was not."""
@@ -82,7 +84,7 @@ class Once(Generic[T]):
         return _hash(name) in self._taken
 
     def _sweep(self, now: int) -> None:
-        if now - self._swept < 1_000_000_000 and len(self._values) < self._kept:
+        if 0 <= now - self._swept < 1_000_000_000:
             return
         self._swept = now
         for table in (self._values, self._taken):

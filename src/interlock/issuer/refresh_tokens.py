@@ -1,13 +1,16 @@
 """Refresh tokens: each is good once, and using one again ends its whole family (RFC 9700 section 4.14.2).
 
-    ilr_GRANT.SECRET    the grant's id, and 256 random bits of which only a keyed hash is kept
+    ilr_GRANT.SECRET    the grant's id; 128 random bits and a keyed hash of both, which says that we made it
 
-The present token of a grant is the only one that is good. One that was good before tells that it was copied, by the
-client or from it; nobody can tell which of the two came second, so both lose what they have.
+The present token of a grant is the only one that is good; a keyed hash of it is kept. One that was good before tells
+that it was copied, by the client or from it; nobody can tell which of the two came second, so both lose what they
+have. What we never made tells nothing: the grant's id is in every access token, and who knows it MUST NOT be able to
+end the grant.
 """
 
 from __future__ import annotations
 
+import base64
 import hmac
 import re
 import secrets
@@ -15,8 +18,10 @@ import secrets
 import msgspec
 
 from interlock.clock import SECOND
+from interlock.identity.marks import LONGEST
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.service import Issuer
+from interlock.jose.signing import encode_base64url
 from interlock.keys import lookup_hash
 from interlock.model import Event
 from interlock.store.clients import Grant
@@ -40,7 +45,7 @@ def begin(issuer: Issuer, grant: Grant, now: int, *, refresh: bool) -> tuple[Gra
 def use(issuer: Issuer, text: str, client_id: str, now: int) -> Grant:
     """The grant whose present token this is; raises `OAuthError` (invalid_grant)."""
     grant, hashed = _find(issuer, text)
-    if grant is None or grant.client_id != client_id:
+    if grant is None or grant.client_id != client_id or not _made_here(issuer, text):
         raise OAuthError("invalid_grant", "the refresh token is not good", note="unknown, or another client's")
     if not grant.usable(now):
         raise OAuthError("invalid_grant", "the refresh token is not good", note=f"{grant.why or 'expired'}")
@@ -74,7 +79,7 @@ def revoke_family(issuer: Issuer, grant: Grant, now: int, why: str) -> None:
         {"principal": grant.principal, "client": grant.client_id, "grant": grant.id, "why": why},
     )
     issuer.clients.revoke_grants(now, why, id=grant.id)
-    issuer.revoker.family(grant.id, now + issuer.settings.access_token + 60 * SECOND)
+    issuer.revoker.family(grant.id, now + (LONGEST + 60) * SECOND)
 
 
 def _find(issuer: Issuer, text: str) -> tuple[Grant | None, bytes]:
@@ -84,5 +89,19 @@ def _find(issuer: Issuer, text: str) -> tuple[Grant | None, bytes]:
 
 
 def _make(issuer: Issuer, grant_id: str) -> tuple[str, bytes]:
-    text = f"ilr_{grant_id}.{secrets.token_urlsafe(32)}"
+    random = secrets.token_bytes(16)
+    text = f"ilr_{grant_id}.{encode_base64url(random + _seal(issuer, grant_id, random))}"
     return text, lookup_hash(issuer.lookup_key, text.encode("ascii"))
+
+
+def _made_here(issuer: Issuer, text: str) -> bool:
+    """Whether it is a token of ours, present or former, and not made up around a grant's id."""
+    shape = _SHAPE.fullmatch(text)
+    if shape is None:
+        return False
+    secret = base64.urlsafe_b64decode(f"{shape[2]}=")
+    return hmac.compare_digest(secret[16:], _seal(issuer, shape[1], secret[:16]))
+
+
+def _seal(issuer: Issuer, grant_id: str, random: bytes) -> bytes:
+    return lookup_hash(issuer.lookup_key, b"refresh token\0" + grant_id.encode("ascii") + random)[:16]
