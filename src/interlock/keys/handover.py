@@ -13,6 +13,8 @@ import secrets
 from pathlib import Path
 
 import msgspec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from interlock.errors import KeyMaterialError
 from interlock.keys.sealing import read_private, seal, unseal, write_private
@@ -53,6 +55,10 @@ class Handover:
             return msgspec.msgpack.decode(data, type=Handed)
         except msgspec.MsgspecError as error:
             raise KeyMaterialError(f"{self._path}: the contents are damaged") from error
+
+    def derive(self, purpose: str) -> bytes:
+        """A key of 32 bytes that all who may read the handover have in common, until the node starts anew (RFC 5869)."""
+        return HKDF(SHA256(), 32, salt=None, info=f"interlock handover {purpose} 1".encode("ascii")).derive(self._key)
 
 
 def handover_key() -> bytes:
