@@ -39,15 +39,10 @@ LEEWAY = 10  # seconds; FAPI 2.0 section 5.3.2.1 asks for 10 and allows 60
 
 
 def authenticate(issuer: Issuer, request: Request) -> Known:
-    """The client of a request to the token endpoint or one like it; raises `OAuthError` (invalid_client)."""
-    known = request.proved.get("client")
-    if known is None:
-        known = request.proved["client"] = _authenticate(issuer, request)
-    assert isinstance(known, Known)
-    return known
+    """The client of a request to the token endpoint or one like it; raises `OAuthError` (invalid_client).
 
-
-def _authenticate(issuer: Issuer, request: Request) -> Known:
+    A request that waited is looked at anew: its credential may be what was revoked meanwhile.
+    """
     form = request.form
     basic = request.headers.get("authorization", "")
     presented = [
@@ -126,9 +121,24 @@ def _by_assertion(issuer: Issuer, request: Request) -> Known:
     if not token_id:
         raise _refused(request, "the assertion has no jti")
     name = hashlib.sha256(f"assertion\0{client_id}\0{token_id}".encode()).digest()
-    if not issuer.replays.claim(name, expires, now):
-        raise _refused(request, "the assertion was used before")
+    if request.proved.get("assertion") != name:  # else it was used by this very request, which had to wait
+        if not issuer.replays.claim(name, expires, now):
+            raise _refused(request, "the assertion was used before")
+        request.proved["assertion"] = name
     return known
+
+
+def claimed(request: Request) -> str:
+    """Whom a request says it is from, unverified; empty if it does not say."""
+    try:
+        stated = request.form.get("client_id")
+        if stated is None and (header := request.headers.get("authorization")):
+            return _basic(header)[0]
+        if stated is None and (assertion := request.form.get("client_assertion")):
+            stated = claims_set(split(assertion.encode("ascii", "replace"))).get("sub")
+    except (OAuthError, TokenRefused):
+        return ""
+    return stated if isinstance(stated, str) else ""
 
 
 def _algorithms(issuer: Issuer, known: Known) -> frozenset[str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
+import msgspec
 import pytest
 
 from interlock.clock import SECOND
 from interlock.issuer.app import handle
+from interlock.issuer.client_auth import ASSERTION_TYPE
 from interlock.issuer.errors import NotYet
 from interlock.issuer.http import Request
+from interlock.jose.signing import Signer, make_key
 from interlock.model import Event
-from tests.unit.issuer.desk import Desk, claims_of, told
+from tests.unit.issuer.desk import URL, Desk, claims_of, told
 from tests.unit.issuer.test_authorize import app, ask, back, redeem
 
 __all__ = ["app"]
@@ -42,22 +47,44 @@ def test_waiting_spends_neither_the_code_nor_the_refresh_token(app: Desk) -> Non
     assert app.token("app", grant_type="refresh_token", refresh_token=first).status == 200
 
 
-def test_who_the_client_is_was_shown_once_for_both_looks(desk: Desk) -> None:
-    desk.client()
+def waiting(desk: Desk, form: dict[str, str], **headers: str) -> Request:
+    """A request for a token that has to wait for the next second, which has come."""
     desk.earliest = desk.clock.wall() // SECOND + 1
+    headers["content-type"] = "application/x-www-form-urlencoded"
     request = Request(
-        "POST",
-        "/oauth/token",
-        headers={
-            "content-type": "application/x-www-form-urlencoded",
-            "authorization": "Basic YmlsbGluZzppbHNfc2VjcmV0LW9mLXRoZS1jbGllbnQ=",
-        },
-        body=b"grant_type=client_credentials",
-        now=desk.clock.wall(),
+        "POST", "/oauth/token", headers=headers, body=urlencode(form).encode(), now=desk.clock.wall(), call="0" * 32
     )
     with pytest.raises(NotYet):
         handle(desk.issuer, request)
-    desk.issuer.registry.secret_holds = lambda *_: pytest.fail("asked twice")  # type: ignore[method-assign]
     desk.clock.pass_seconds(1)
     request.now = desk.clock.wall()
+    return request
+
+
+BASIC = "Basic YmlsbGluZzppbHNfc2VjcmV0LW9mLXRoZS1jbGllbnQ="
+
+
+def test_a_secret_that_was_revoked_while_it_waited_gets_nothing(desk: Desk) -> None:
+    """A thief's request comes in the second of the revocation, and before it."""
+    client = desk.client()
+    asked = {"grant_type": "client_credentials"}
+    assert handle(desk.issuer, waiting(desk, asked, authorization=BASIC)).status == 200
+    request = waiting(desk, asked, authorization=BASIC)
+    ended = msgspec.structs.replace(client.secrets[0], until=desk.clock.wall() - SECOND // 2)
+    desk.issuer.registry.put(msgspec.structs.replace(client, secrets=(ended,)))
+    assert handle(desk.issuer, request).status == 401
+
+
+def test_an_assertion_is_good_for_the_request_that_brought_it_though_it_waited(desk: Desk) -> None:
+    signer = Signer(make_key("ES256"), "ES256")
+    desk.client(token_endpoint_auth_method="private_key_jwt", jwks={"keys": [signer.jwk]})
+    now = desk.clock.wall() // SECOND
+    claims = {"iss": "billing", "sub": "billing", "aud": URL, "jti": "1", "exp": now + 60}
+    asked = {
+        "grant_type": "client_credentials",
+        "client_assertion_type": ASSERTION_TYPE,
+        "client_assertion": signer.sign(claims, "JWT"),
+    }
+    request = waiting(desk, asked)
     assert handle(desk.issuer, request).status == 200
+    assert desk.send("POST", "/oauth/token", form=asked).status == 401
