@@ -100,7 +100,7 @@ class InMemory:
         self._claimed: dict[bytes, int] = {}
         self._lock = threading.Lock()
 
-    def claim(self, name: bytes, expires: int, now: int) -> bool:
+    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int) -> bool:
         with self._lock:
             if name in self._claimed and self._claimed[name] > now:
                 return False
@@ -142,7 +142,7 @@ class NoProofs:
 
     algorithms: tuple[str, ...] = ()
 
-    def check(self, proof: str, method: str, url: str, now: int) -> bytes:
+    def check(self, proof: str, method: str, url: str, now: int) -> tuple[bytes, str]:
         raise OAuthError("invalid_dpop_proof", "proofs are not taken here")
 
 

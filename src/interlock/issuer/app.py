@@ -20,7 +20,9 @@ from interlock.issuer.client_auth import claimed
 from interlock.issuer.errors import NotYet, OAuthError
 from interlock.issuer.grants.authorization_code import authorization_code
 from interlock.issuer.grants.client_credentials import client_credentials
+from interlock.issuer.grants.jwt_bearer import jwt_bearer
 from interlock.issuer.grants.refresh_token import refresh_token
+from interlock.issuer.grants.token_exchange import token_exchange
 from interlock.issuer.http import Request, Response, error_response, json_response
 from interlock.issuer.introspection import introspect
 from interlock.issuer.logout import confirmed, logout
@@ -47,6 +49,8 @@ GRANTS: Final[dict[str, GrantType]] = {
     "client_credentials": client_credentials,
     "authorization_code": authorization_code,
     "refresh_token": refresh_token,
+    "urn:ietf:params:oauth:grant-type:token-exchange": token_exchange,
+    "urn:ietf:params:oauth:grant-type:jwt-bearer": jwt_bearer,
 }
 QUICK: Final = frozenset({"client_credentials"})  # need no disk
 JWT: Final = "eyJ"  # what each begins with: verified without the disk
@@ -127,7 +131,9 @@ def handle(issuer: Issuer, request: Request) -> Response:
     if request.method not in endpoint.methods and not (request.method == "HEAD" and "GET" in endpoint.methods):
         return json_response({"error": "invalid_request"}, 405, (("allow", ", ".join(endpoint.methods)),))
     try:
-        return endpoint.handle(issuer, request)
+        answer = endpoint.handle(issuer, request)
+        nonce = request.proved.get("nonce")  # for the next proof (RFC 9449 section 8.2)
+        return answer.with_fields(("dpop-nonce", nonce)) if nonce else answer
     except NotYet:
         raise
     except OAuthError as problem:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote_plus
 
 from cryptography import x509
@@ -122,10 +124,16 @@ def _by_assertion(issuer: Issuer, request: Request) -> Known:
         raise _refused(request, "the assertion has no jti")
     name = hashlib.sha256(f"assertion\0{client_id}\0{token_id}".encode()).digest()
     if request.proved.get("assertion") != name:  # else it was used by this very request, which had to wait
-        if not issuer.replays.claim(name, expires, now):
+        if not issuer.replays.claim(name, issued(claims, expires), expires, now, ahead=LEEWAY * SECOND):
             raise _refused(request, "the assertion was used before")
         request.proved["assertion"] = name
     return known
+
+
+def issued(claims: Mapping[str, Any], expires: int) -> int:
+    """From when something that is good once may have been used (wall ns): it says so, or it is as old as it may be."""
+    stated = [claims[name] for name in ("iat", "nbf") if isinstance(claims.get(name), int | float)]
+    return int(min(stated) * SECOND) if stated else expires - LONGEST_ASSERTION
 
 
 def claimed(request: Request) -> str:

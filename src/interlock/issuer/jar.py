@@ -9,7 +9,7 @@ import msgspec
 
 from interlock.clock import SECOND
 from interlock.identity import claims as claim
-from interlock.issuer.client_auth import ALGORITHMS, FAPI2_ALGORITHMS, LEEWAY
+from interlock.issuer.client_auth import ALGORITHMS, FAPI2_ALGORITHMS, LEEWAY, issued
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.registry import Known
 from interlock.issuer.service import Issuer
@@ -50,7 +50,7 @@ def open_request(issuer: Issuer, known: Known, text: str, now: int) -> dict[str,
     token_id = claims.get("jti")
     if isinstance(token_id, str) and token_id:
         name = hashlib.sha256(f"request\0{known.client.client_id}\0{token_id}".encode()).digest()
-        if not issuer.replays.claim(name, expires, now):
+        if not issuer.replays.claim(name, issued(claims, expires), expires, now, ahead=LEEWAY * SECOND):
             raise _refused("it was used before")
     if "request" in claims or "request_uri" in claims:
         raise _refused("it holds another request")

@@ -14,6 +14,7 @@ from interlock.clock import SECOND, Clock
 from interlock.config import OwnIssuer
 from interlock.identity import TokenVerifier
 from interlock.issuer.codes import Codes
+from interlock.issuer.details import validate
 from interlock.issuer.errors import NotYet, OAuthError
 from interlock.issuer.http import Request, Response
 from interlock.issuer.registry import Registry
@@ -56,8 +57,11 @@ class Notes(Protocol):
 class Replays(Protocol):
     """What may be used once (RFC 7523 section 3, RFC 9449 section 11.1)."""
 
-    def claim(self, name: bytes, expires: int, now: int) -> bool:
-        """Whether `name` was not claimed before; remembered until `expires` (wall ns). False if there is no room."""
+    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int) -> bool:
+        """Whether `name` (32 bytes) was not claimed before. Raises `OAuthError` where that cannot be told.
+
+        It was made at `issued` and nobody takes it after `expires` (wall ns); the maker's clock may be `ahead`.
+        """
         ...
 
 
@@ -142,8 +146,11 @@ class Proofs(Protocol):
 
     algorithms: tuple[str, ...]
 
-    def check(self, proof: str, method: str, url: str, now: int) -> bytes:
-        """The SHA-256 thumbprint of the key of a proof that holds, once; raises `OAuthError`."""
+    def check(self, proof: str, method: str, url: str, now: int) -> tuple[bytes, str]:
+        """The SHA-256 thumbprint of the key of a proof that holds, once, and a newer nonce or nothing.
+
+        Raises `OAuthError`.
+        """
         ...
 
 
@@ -184,6 +191,9 @@ class Issuer:
         self.people = people
         self._proofs = proofs
         self._earliest = earliest
+        # Of outside issuers, as the file names them: whose tokens are exchanged, and whose stand for a credential.
+        self.exchanged: TokenVerifier | None = None
+        self.asserted: TokenVerifier | None = None
 
     @property
     def url(self) -> str:
@@ -206,7 +216,8 @@ class Issuer:
         jkt = request.proved.get("key")
         if jkt is None:
             url = self.endpoint(request.path)
-            jkt = request.proved["key"] = self._proofs.check(proof, request.method, url, request.now)
+            jkt, nonce = self._proofs.check(proof, request.method, url, request.now)
+            request.proved |= {"key": jkt, "nonce": nonce}
         assert isinstance(jkt, bytes)
         return jkt
 
@@ -223,9 +234,7 @@ class Issuer:
 
     def details(self, client: Client, text: str | None) -> tuple[dict[str, Any], ...]:
         """`authorization_details` (RFC 9396) of a request, as far as they are offered. Raises `OAuthError`."""
-        if text is None:
-            return ()
-        raise OAuthError("invalid_authorization_details", "no details are offered here")
+        return validate(self, client, text)
 
     def may_date(self, principal: str, client_id: str, now: int) -> None:
         """Whether a credential for them can be dated `now`; raises `NotYet` for the rest of a revocation's second.

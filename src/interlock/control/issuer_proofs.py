@@ -1,0 +1,79 @@
+"""What is good once at the authorization server: proofs of possession, and assertions that clients sign.
+
+Both are kept in the table that workers keep theirs in (`interlock.snapshot.replay`), which outlives this process and
+is lost when the node starts anew. It knows what it may have forgotten: that is not taken, and a moment later, when
+it was certainly made since, it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from interlock.clock import SECOND
+from interlock.identity.dpop import ProofGuard
+from interlock.issuer.errors import OAuthError
+from interlock.jose import PROOF_ALGORITHMS
+from interlock.model import Reason, Refusal
+from interlock.snapshot.replay import TOKENS, Claim, ReplayTable
+
+LATER = OAuthError(
+    "temporarily_unavailable",
+    "whether this was used before cannot be told now: make a new one in a moment",
+    status=503,
+    fields=(("retry-after", "10"),),
+)
+
+
+class GuardedProofs:
+    """Proofs as the token endpoint takes them."""
+
+    algorithms = PROOF_ALGORITHMS
+
+    def __init__(self, guard: ProofGuard) -> None:
+        self._guard = guard
+
+    def check(self, proof: str, method: str, url: str, now: int) -> tuple[bytes, str]:
+        shown = self._guard.verify(proof.encode("utf-8"), method=method, url=url, now=now)
+        if isinstance(shown, Refusal):
+            raise _refused(shown)
+        refusal = self._guard.use(shown, now, token_endpoint=True)
+        if refusal is not None:
+            raise _refused(refusal)
+        return shown.proof.key, shown.nonce
+
+
+class SharedReplays:
+    """What is named once, by 32 bytes."""
+
+    def __init__(self, table: ReplayTable, monotonic: Callable[[], int]) -> None:
+        self._table = table
+        self._monotonic = monotonic
+
+    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int) -> bool:
+        """Whether it was not used before. Raises `OAuthError` where that cannot be told."""
+        claim = self._table.claim(
+            name,
+            b"",
+            iat=issued,
+            wall=now,
+            monotonic=self._monotonic(),
+            window=max(SECOND, expires - issued),
+            ahead=ahead,
+            region=TOKENS,
+        )
+        if claim is Claim.NEW:
+            return True
+        if claim is Claim.SEEN:
+            return False
+        raise LATER
+
+
+def _refused(refusal: Refusal) -> OAuthError:
+    """RFC 9449 sections 5 and 8."""
+    note = f"{refusal.reason}: {refusal.note}"
+    fields = tuple((name.decode("ascii"), value.decode("ascii")) for name, value in refusal.headers)
+    if refusal.reason is Reason.DPOP_NONCE_NEEDED:
+        return OAuthError("use_dpop_nonce", "the proof needs the nonce of this answer", fields=fields, note=note)
+    if refusal.reason is Reason.DPOP_UNAVAILABLE:
+        return OAuthError("temporarily_unavailable", "try again in a moment", status=503, note=note)
+    return OAuthError("invalid_dpop_proof", "the proof is not good", fields=fields, note=note)
