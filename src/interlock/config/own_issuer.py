@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from interlock.clock import SECOND
-from interlock.config.fields import Duration, HttpsUrl, Rates, Section, duration, fault, words
+from interlock.config.details import DetailType, TypeName
+from interlock.config.fields import Duration, HttpsUrl, Origin, Rates, Section, duration, fault, words
 from interlock.config.patterns import Pattern, parse_pattern
 from interlock.config.units import Rate
 
@@ -64,12 +65,20 @@ class OwnIssuer(Section):
     session: Sessions = Sessions()
     second_factor: Literal["optional", "required"] = "optional"
     """Whether people must have one."""
+    origins: tuple[Origin, ...] = ()
+    """Web origins whose scripts may ask for tokens themselves, as in `https://app.example.com` (public clients)."""
     limit: Rates = (Rate(1000, SECOND, 2000, "address"),)
     """How often programs may ask for tokens, as in `1000/s burst 2000 per address`."""
     profile: Literal["fapi2"] | None = None
     """`fapi2`: what the FAPI 2.0 Security Profile asks, and nothing it does not allow."""
     registration: Literal["off", "token"] = "off"
     """Whether clients may register themselves (RFC 7591), with an initial access token."""
+    exchange: Annotated[tuple[HttpsUrl, ...], BeforeValidator(words, json_schema_input_type=str | list[str])] = ()
+    """Issuers of `identity.issuers` whose tokens may be exchanged for ours (RFC 8693), where they name somebody here."""
+    assertions: Annotated[tuple[HttpsUrl, ...], BeforeValidator(words, json_schema_input_type=str | list[str])] = ()
+    """Issuers of `identity.issuers` whose tokens may stand for a client's credential (RFC 7523)."""
+    details: dict[TypeName, DetailType] = Field(default_factory=dict)
+    """The types of `authorization_details` (RFC 9396) that may be asked for."""
 
     @model_validator(mode="after")
     def _lifetimes(self) -> Self:

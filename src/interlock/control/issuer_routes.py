@@ -64,6 +64,9 @@ def issuer_routes(issuer: OwnIssuer) -> Iterator[RouteSpec]:
 
     *documents, folder = issuer.paths
     programs = limits(issuer.limit)
+    scripts = None
+    if issuer.origins:
+        scripts = CorsSpec(list(issuer.origins), ["GET", "POST"], ["authorization", "content-type", "dpop"])
     yield RouteSpec(
         "interlock issuer: metadata",
         [pattern(["GET", "HEAD"], path) for path in (*documents, f"{folder}/jwks")],
@@ -80,6 +83,7 @@ def issuer_routes(issuer: OwnIssuer) -> Iterator[RouteSpec]:
         ISSUER_SERVICE,
         public=True,
         limits=programs,
+        cors=scripts,
         body_limit=BODY,
     )
     yield RouteSpec(
@@ -89,6 +93,7 @@ def issuer_routes(issuer: OwnIssuer) -> Iterator[RouteSpec]:
         authenticate=[["jwt"]],
         scope="openid",
         limits=programs,
+        cors=scripts,
         body_limit=BODY,
     )
     yield RouteSpec(

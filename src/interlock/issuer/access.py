@@ -2,7 +2,7 @@
 
 Beside the claims of the standard, a token names its principal as the record writes it (`principal`), so that a
 person and a client of the same name are never taken for each other (RFC 9068 section 5), and what it hangs on:
-the sign-in session (`sid`) and the family of refresh tokens (`fid`).
+the sign-in session (`sid`), the family of refresh tokens (`fid`), and whatever it was exchanged for (`hangs_on`).
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     certificate: bytes = b""  # SHA-256 of the certificate it is bound to
     act: dict[str, Any] | None = None  # who acts for the subject (RFC 8693 section 4.1)
     expires: int = 0  # wall ns; not later than this, 0: as the file says
+    may_act: dict[str, Any] | None = None  # who may come to act for the subject (section 4.4)
+    hangs_on: tuple[bytes, ...] = ()  # handles of the credentials it was exchanged for: it is refused with them
+    origin: str = ""  # `jti` of what it was exchanged for, for the record
 
 
 class Minted(msgspec.Struct, frozen=True):
@@ -68,7 +71,7 @@ def of_client(client: Client, scopes: tuple[str, ...], audience: tuple[str, ...]
 
 
 def of_grant(grant: Grant, scopes: tuple[str, ...] | None = None) -> Access:
-    """A token under what somebody has allowed."""
+    """A token under what somebody has allowed; it hangs on the session unless it is to outlive that."""
     return Access(
         client_id=grant.client_id,
         principal=grant.principal,
@@ -77,7 +80,7 @@ def of_grant(grant: Grant, scopes: tuple[str, ...] | None = None) -> Access:
         scopes=grant.scopes if scopes is None else scopes,
         roles=grant.roles,
         details=grant.details,
-        session=grant.session,
+        session="" if grant.offline else grant.session,
         family=grant.id,
         auth_time=grant.auth_time,
         acr=grant.acr,
@@ -135,6 +138,10 @@ def mint(issuer: Issuer, access: Access, now: int, *, by: str) -> Minted:
         claims["cnf"] = bound
     if access.act is not None:
         claims["act"] = access.act
+    if access.may_act is not None:
+        claims["may_act"] = access.may_act
+    if access.hangs_on:
+        claims["hangs_on"] = [encode_base64url(handle) for handle in access.hangs_on]
     text = issuer.keys.signer.sign(claims, KIND)
     details: dict[str, Any] = {
         "principal": access.principal,
@@ -150,6 +157,10 @@ def mint(issuer: Issuer, access: Access, now: int, *, by: str) -> Minted:
         details["grant"] = access.family
     if access.act is not None:
         details["act"] = access.act.get("sub", "")
+    if access.origin:
+        details["origin"] = access.origin
+    if access.details:
+        details["details"] = sorted({entry["type"] for entry in access.details})
     if bound:
         details["bound"] = sorted(bound)
     issuer.record.note(Event.TOKEN_ISSUE, details)

@@ -68,6 +68,9 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     registration: bytes = b""  # keyed hash of its registration access token (RFC 7592)
     disabled: int = 0  # when it was; 0: it was not
     acts: tuple[str, ...] = ()  # the record's ids of what was done to it
+    authorization_details_types: tuple[str, ...] = ()  # of the file's, it may ask for (RFC 9396 section 10)
+    assertion_issuer: str = ""  # whose word stands for its credential (RFC 7523 section 2.1)
+    assertion_subjects: tuple[str, ...] = ()  # whom it then speaks of: `sub`, exactly
 
     @property
     def method(self) -> str:
@@ -77,6 +80,11 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     @property
     def public(self) -> bool:
         return self.method == "none"
+
+    @property
+    def self_registered(self) -> bool:
+        """Whether nobody here has looked at what it says of itself."""
+        return bool(self.registration)
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -187,6 +195,12 @@ class Clients:
             for grant in revoked:
                 connection.execute(update(GRANTS).where(GRANTS.c.id == grant.id).values(_grant_values(grant)))
             return revoked
+
+    def of_session(self, session: str) -> list[Grant]:
+        """All grants that were given under a session and are still kept, living or not."""
+        query = select(GRANTS.c.data).where(GRANTS.c.session == session).order_by(GRANTS.c.id)
+        with self._state.reading() as connection:
+            return [_read(_grant, row.data, "grant") for row in connection.execute(query)]
 
     def living_grants(self, now: int, **where: str) -> list[Grant]:
         """Grants that could still be used, of a client, principal, session or account."""
