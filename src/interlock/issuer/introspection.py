@@ -47,7 +47,7 @@ def _describe(issuer: Issuer, client: Client, text: str, now: int) -> dict[str, 
         identity = issuer.tokens.verify(text.encode("ascii"), now)
     except UnicodeEncodeError:
         return INACTIVE
-    if not isinstance(identity, Identity) or not _may_know(issuer, client, identity):
+    if not isinstance(identity, Identity) or not _may_know(client, identity):
         return INACTIVE
     claims = identity.claims
     bound = "jkt" in claims.get("cnf", {})
@@ -55,11 +55,11 @@ def _describe(issuer: Issuer, client: Client, text: str, now: int) -> dict[str, 
     return {"active": True, **told, "token_type": "DPoP" if bound else "Bearer", "username": identity.principal.name}
 
 
-def _may_know(issuer: Issuer, client: Client, identity: Identity) -> bool:
-    """The client it was issued to, and whom it is for (RFC 7662 section 4)."""
+def _may_know(client: Client, identity: Identity) -> bool:
+    """The client it was issued to, and whom it is for (RFC 7662 section 4): an API that is registered as one."""
     claims = identity.claims
     if claims.get("client_id") == client.client_id:
         return True
     stated = claims.get("aud")
     audience = {stated} if isinstance(stated, str) else set(stated or ())
-    return bool(audience & set(client.resources or issuer.settings.audiences))
+    return bool(audience & set(client.resources))

@@ -36,16 +36,14 @@ def server_metadata(issuer: Issuer, grants: tuple[str, ...], offered: frozenset[
         "jwks_uri": issuer.endpoint(JWKS),
         "scopes_supported": ["openid", "offline_access", *settings.scopes],
         "grant_types_supported": list(grants),
-        "response_types_supported": ["code"] if AUTHORIZE in offered else [],
-        "response_modes_supported": ["query"] if AUTHORIZE in offered else [],
         "token_endpoint_auth_methods_supported": list(methods),
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
-        "code_challenge_methods_supported": ["S256"],
-        "authorization_response_iss_parameter_supported": True,
         "tls_client_certificate_bound_access_tokens": True,
         "dpop_signing_alg_values_supported": sorted(issuer.proof_algorithms),
         "protected_resources": list(settings.audiences),
     }
+    if settings.details:
+        found["authorization_details_types_supported"] = sorted(settings.details)
     for path, name in (
         (AUTHORIZE, "authorization_endpoint"),
         (PAR, "pushed_authorization_request_endpoint"),
@@ -60,12 +58,18 @@ def server_metadata(issuer: Issuer, grants: tuple[str, ...], offered: frozenset[
             found[name] = issuer.endpoint(path)
     for path, name in ((REVOKE, "revocation"), (INTROSPECT, "introspection")):
         if path in offered:
-            found[f"{name}_endpoint_auth_methods_supported"] = list(methods)
+            found[f"{name}_endpoint_auth_methods_supported"] = [
+                method for method in methods if method != "none" or path == REVOKE
+            ]
             found[f"{name}_endpoint_auth_signing_alg_values_supported"] = algorithms
     if AUTHORIZE in offered:
         found |= {
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": [settings.signing],
+            "id_token_signing_alg_values_supported": sorted({key.algorithm for key in issuer.keys.published}),
             "claims_supported": ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid"],
             "claims_parameter_supported": False,
             "request_uri_parameter_supported": False,
@@ -78,16 +82,23 @@ def server_metadata(issuer: Issuer, grants: tuple[str, ...], offered: frozenset[
             "request_parameter_supported": True,
             "request_object_signing_alg_values_supported": algorithms,
         }
-    return found
+    return _stated(found)
 
 
 def resource_metadata(issuer: Issuer, resource: str) -> dict[str, Any]:
     """What the gateway says of the APIs behind it (RFC 9728 section 2)."""
-    return {
-        "resource": resource,
-        "authorization_servers": [issuer.url],
-        "scopes_supported": list(issuer.settings.scopes),
-        "bearer_methods_supported": ["header"],
-        "tls_client_certificate_bound_access_tokens": True,
-        "dpop_signing_alg_values_supported": sorted(issuer.proof_algorithms),
-    }
+    return _stated(
+        {
+            "resource": resource,
+            "authorization_servers": [issuer.url],
+            "scopes_supported": list(issuer.settings.scopes),
+            "bearer_methods_supported": ["header"],
+            "tls_client_certificate_bound_access_tokens": True,
+            "dpop_signing_alg_values_supported": sorted(issuer.proof_algorithms),
+        }
+    )
+
+
+def _stated(found: dict[str, Any]) -> dict[str, Any]:
+    """Lists without elements are left out (RFC 8414 section 3.2, RFC 9728 section 3.2)."""
+    return {name: value for name, value in found.items() if value != []}

@@ -47,6 +47,7 @@ class Given(msgspec.Struct, frozen=True):
     refresh_token: str = ""
     id_token: str = ""
     more: dict[str, Any] = {}
+    details: tuple[dict[str, Any], ...] = ()  # authorization_details (RFC 9396 section 7)
 
     def __repr__(self) -> str:
         return f"Given({self.access!r})"
@@ -75,6 +76,8 @@ def token(issuer: Issuer, request: Request, grants: dict[str, GrantType]) -> Res
     }
     if given.scopes:
         answer["scope"] = " ".join(given.scopes)
+    if given.details:
+        answer["authorization_details"] = list(given.details)
     if given.refresh_token:
         answer["refresh_token"] = given.refresh_token
     if given.id_token:
@@ -91,8 +94,8 @@ def bind(issuer: Issuer, request: Request, known: Known) -> Asked:
     certificate = b""
     if client.tls_client_certificate_bound_access_tokens:
         certificate = certificate_thumbprint(request)
-        if not certificate:
-            raise OAuthError("invalid_request", "this client's tokens are bound to its certificate: none was shown")
+        if not certificate or (client.certificates and certificate not in known.certificates):
+            raise OAuthError("invalid_request", "this client's tokens are bound to its certificate: it was not shown")
     elif issuer.settings.profile is not None and not jkt:
         # FAPI 2.0 Security Profile section 5.3.2.1: only sender-constrained tokens.
         certificate = certificate_thumbprint(request)
@@ -115,8 +118,12 @@ def audience_of(issuer: Issuer, client: Client, resource: str | None) -> tuple[s
     """For whom the token is (RFC 8707 section 2): what is asked for, of what the client may ask for."""
     settings = issuer.settings
     own = settings.audiences
+    if resource is None and not client.resources:
+        return own
+    known = {*own, *settings.resources}  # the file may have changed since the client was made
+    allowed = [one for one in client.resources or own if one in known]
     if resource is None:
-        return client.resources[:1] or own
-    if resource not in (client.resources or own) or resource not in (*own, *settings.resources):
+        resource = allowed[0] if allowed else ""
+    if resource not in allowed:
         raise OAuthError("invalid_target", "the client may not ask for tokens for this resource")
     return (resource,)
