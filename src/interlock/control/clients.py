@@ -16,7 +16,7 @@ from interlock.control.publish import Publisher
 from interlock.control.status import rfc3339
 from interlock.errors import StateError, UsageError
 from interlock.identity.handles import client_handle
-from interlock.issuer.registration import check
+from interlock.issuer.registration import check, self_signed
 from interlock.keys import Keyring, lookup_hash
 from interlock.model import Event, Principal, Recorder
 from interlock.model.principal import OWN_AUTHORITY
@@ -27,6 +27,7 @@ from interlock.store.model import Revocation
 from interlock.store.revocations import Revocations
 
 LONGEST = 400 * 86_400 * SECOND
+OURS = frozenset({"control", "issuer", "supervisor", "recorder", "analyst", "cli"})  # actors: service:interlock/...
 PREFIX = "ils_"  # what a client secret begins with, so that scanners and people know one
 
 
@@ -81,6 +82,11 @@ class ClientDesk:
 
     def create(self, wanted: CreateClient, roles: frozenset[str], keyring: Keyring, acts: Recorder) -> dict[str, Any]:
         """Make a client; `roles`: those the file knows."""
+        self._url()
+        if wanted.bound not in ("", "dpop", "certificate"):
+            raise UsageError("tokens are bound by `dpop` or by `certificate`")
+        if wanted.name in OURS:
+            raise UsageError(f"{wanted.name!r} is what a part of the product is called on the record")
         for role in wanted.roles:
             if role not in roles:
                 known = ", ".join(sorted(roles)) or "none"
@@ -107,7 +113,7 @@ class ClientDesk:
             tls_client_auth_san_uri=wanted.san_uri,
             tls_client_auth_san_dns=wanted.san_dns,
             tls_client_auth_subject_dn=wanted.subject_dn,
-            certificates=tuple(wanted.certificates),
+            certificates=tuple(self_signed(pem) for pem in wanted.certificates),
             dpop_bound_access_tokens=wanted.bound == "dpop",
             tls_client_certificate_bound_access_tokens=wanted.bound == "certificate",
             opaque=wanted.opaque,
@@ -115,8 +121,6 @@ class ClientDesk:
             backchannel_logout_uri=wanted.backchannel_logout_uri,
         )
         check(client)
-        if wanted.bound not in ("", "dpop", "certificate"):
-            raise UsageError("tokens are bound by `dpop` or by `certificate`")
         if wanted.method.startswith("client_secret"):
             text, secret = _secret(keyring, now)
             client = msgspec.structs.replace(client, secrets=(secret,))
@@ -149,16 +153,20 @@ class ClientDesk:
         now = self._clock.wall()
         text, secret = _secret(keyring, now)
         until = now + wanted.overlap_ns
-        former = tuple(
-            msgspec.structs.replace(one, until=min(one.until or until, until))
-            for one in client.secrets
-            if (not one.until or one.until > now) and wanted.overlap_ns
-        )
         act = acts.act(
             Event.CLIENT_CHANGE,
             {"client": client.client_id, "what": "secret", "principal": client.principal, "until": rfc3339(until)},
         )
-        client = self._clients.change(client.client_id, secrets=(secret, *former[:1]), acts=(*client.acts, act))
+
+        def turn(client: Client) -> Client:
+            former = [
+                msgspec.structs.replace(one, until=min(one.until or until, until))
+                for one in client.secrets
+                if (not one.until or one.until > now) and wanted.overlap_ns
+            ]
+            return msgspec.structs.replace(client, secrets=(secret, *former[:1]), acts=(*client.acts, act))
+
+        client = self._clients.modify(client.client_id, turn)
         self._changed(client)
         return {**describe(client), "client_secret": text, "former_until": rfc3339(until)}
 
@@ -171,7 +179,10 @@ class ClientDesk:
         killed: list[int] = []
         try:
             if not client.disabled:
-                client = self._clients.change(client.client_id, disabled=now, acts=(*client.acts, act))
+                client = self._clients.modify(
+                    client.client_id,
+                    lambda one: msgspec.structs.replace(one, disabled=now, acts=(*one.acts, act)),
+                )
             self._clients.revoke_grants(now, "the client was disabled", client_id=client.client_id)
             what = f"client {client.client_id}"
             Revocations(self._state).keep(now=now, act=act, revocations=[Revocation(handle, what, now, 0, act)])
@@ -197,6 +208,15 @@ def describe(client: Client) -> dict[str, Any]:
         "roles": list(client.roles),
         "scopes": list(client.scopes),
         "redirect_uris": list(client.redirect_uris),
+        "resources": list(client.resources),
+        "bound": [
+            how
+            for how, is_bound in (
+                ("dpop", client.dpop_bound_access_tokens),
+                ("certificate", client.tls_client_certificate_bound_access_tokens),
+            )
+            if is_bound
+        ],
         "state": "disabled" if client.disabled else "active",
         "created": rfc3339(client.created),
     }

@@ -65,15 +65,21 @@ class Families:
 
     def _secrets(self, client_id: str, now: int) -> list[Dead]:
         """They are good until now; the client can be given another, where it has secrets."""
+        living = 0
+
+        def end(client: Client) -> Client:
+            nonlocal living
+            living = sum(not one.until or now < one.until for one in client.secrets)
+            ended = tuple(one if one.until and one.until <= now else replace(one, until=now) for one in client.secrets)
+            return replace(client, secrets=ended)
+
         try:
-            secrets = self._clients.get(client_id).secrets
-            living = [one for one in secrets if not one.until or now < one.until]
-            if not living:
-                return []
-            ended = tuple(replace(one, until=now) if one in living else one for one in secrets)
-            self._changed(self._clients.change(client_id, secrets=ended))
+            client = self._clients.modify(client_id, end)
         except (NotFound, UsageError):  # gone, or disabled: its secrets are good for nothing
             return []
+        if not living:
+            return []
+        self._changed(client)
         return [Dead("client-secret", client_id)]
 
 

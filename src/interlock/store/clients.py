@@ -147,11 +147,15 @@ class Clients:
 
     def change(self, client_id: str, **fields: Any) -> Client:
         """Change a client and give it as it is now; `NotFound`, or `UsageError` for one that is disabled."""
+        return self.modify(client_id, lambda client: msgspec.structs.replace(client, **fields))
+
+    def modify(self, client_id: str, change: Callable[[Client], Client]) -> Client:
+        """The same, for what depends on how the client is now: others may be changing it, too."""
         with self._state.writing() as connection:
             client = _find(connection, client_id)
             if client.disabled:
                 raise UsageError(f"client {client_id} is disabled")
-            client = msgspec.structs.replace(client, **fields)
+            client = change(client)
             connection.execute(update(CLIENTS).where(CLIENTS.c.id == client_id).values(_client_values(client)))
             return client
 
