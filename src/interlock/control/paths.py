@@ -21,6 +21,7 @@ class Paths:
         self.page = self.run / "page"
         self.changes = self.run / "changes.log"
         self.counters = self.run / "counters"
+        self.replays = self.run / "replays"  # proofs of possession that were used
         self.metrics = self.run / "metrics"
         self.attest = self.run / "attest"
         self.jwks = self.run / "jwks"

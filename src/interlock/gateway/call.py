@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from interlock.gateway.pipeline import Pipeline
     from interlock.gateway.route import Route
     from interlock.gateway.upstream import UpstreamConnection
+    from interlock.identity import Possession
 
 MINUTE: Final = 60.0
 
@@ -84,6 +85,7 @@ class Call:
         "params",
         "peer",
         "pipeline",
+        "possession",
         "progressed",
         "reference",
         "replayable",
@@ -110,6 +112,7 @@ class Call:
         self.target: Target | None = None
         self.params: Mapping[str, str] = {}
         self.identity: Identity = ANONYMOUS
+        self.possession: Possession | None = None  # what is shown of a token's key, and whether that was accepted
         self.intent: RecordId | None = None
         self.reference = ""  # the record's id
         self.trace = ""

@@ -11,8 +11,8 @@ from interlock.snapshot import CorsSpec
 
 VARY = b"vary: origin\r\n"
 PREFLIGHT_VARY = b"vary: origin, access-control-request-method, access-control-request-headers\r\n"
-DEFAULT_HEADERS = ("authorization", "content-type", "x-api-key")
-EXPOSED = b"access-control-expose-headers: ratelimit, ratelimit-policy, retry-after\r\n"
+DEFAULT_HEADERS = ("authorization", "content-type", "dpop", "x-api-key")
+EXPOSED = b"access-control-expose-headers: dpop-nonce, ratelimit, ratelimit-policy, retry-after, www-authenticate\r\n"
 
 
 def is_preflight(head: RequestHead) -> str | None:

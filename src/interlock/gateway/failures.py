@@ -12,7 +12,9 @@ from interlock.model import Reason, Refusal
 from interlock.snapshot import LimitSpec
 from interlock.snapshot.counters import CounterTable
 
-UNCOUNTED = frozenset({Reason.CREDENTIAL_MISSING, Reason.ISSUER_UNAVAILABLE, Reason.TOKEN_EXPIRED})
+UNCOUNTED = frozenset(
+    {Reason.CREDENTIAL_MISSING, Reason.DPOP_NONCE_NEEDED, Reason.ISSUER_UNAVAILABLE, Reason.TOKEN_EXPIRED}
+)
 REMEMBERED = 10_000
 LIMIT = b"failed-authent.."  # names this limit in the table, 16 bytes
 

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import TYPE_CHECKING, Final
 
 from interlock.gateway.http1 import RequestHead, ResponseHead
-from interlock.gateway.http1.names import API_KEY, AUTHORIZATION, FORWARDED, VIA
+from interlock.gateway.http1.names import API_KEY, AUTHORIZATION, DPOP, FORWARDED, VIA
 
 if TYPE_CHECKING:
     from interlock.gateway.call import Call
@@ -100,7 +100,7 @@ def request_fields(
         lines.append(b"transfer-encoding: chunked\r\n")
     if forward_credentials:
         for kind, name, value in head.special:
-            if kind in (AUTHORIZATION, API_KEY):
+            if kind in (AUTHORIZATION, API_KEY, DPOP):
                 lines.append(b"%b: %b\r\n" % (name, value))
     if trusted:
         lines += _chain(head, peer, source, scheme)
@@ -145,8 +145,7 @@ def _chain(head: RequestHead, peer: str, source: str, scheme: str) -> list[bytes
         b"forwarded: %b\r\n" % _appended(said.pop(b"forwarded", []), _element(peer, proto, head.host)),
         b"via: %b\r\n" % _appended(said.pop(b"via", []), b"1.1 interlock"),
     ]
-    protos = said.get(b"x-forwarded-proto", [])
-    lines.append(b"x-forwarded-proto: %b\r\n" % (protos[0] if protos in ([b"http"], [b"https"]) else proto))
+    lines.append(b"x-forwarded-proto: %b\r\n" % outer_scheme(head, scheme).encode("ascii"))
     said.setdefault(b"x-forwarded-host", [head.host])
     for name in _PASSED_ON:
         if len(said.get(name, ())) == 1:
@@ -182,6 +181,26 @@ def client_address(head: RequestHead, peer: Address, trusted: Networks) -> str |
             return None
         found = other
     return found if found is not None else str(peer)
+
+
+def outer_scheme(head: RequestHead, scheme: str) -> str:
+    """How a trusted proxy says that it was called: one `X-Forwarded-Proto`, else the connection's own scheme."""
+    protos = [value for kind, name, value in head.special if kind == FORWARDED and name == b"x-forwarded-proto"]
+    return protos[0].decode("ascii") if protos in ([b"http"], [b"https"]) else scheme
+
+
+def called_url(call: Call) -> str:
+    """The URL that was called, without its query, as the caller wrote it: what a DPoP proof is for (RFC 9449).
+
+    Scheme, Host and the canonical path are those of the call that was matched. Of what a proxy says, only the scheme
+    of a trusted one counts: a Host that it changed is not the caller's, and an `X-Forwarded-Host` may be the caller's
+    own invention, with which a proof for another host would do.
+    """
+    peer = call.peer
+    target = call.target
+    assert target is not None
+    scheme = outer_scheme(call.head, peer.scheme) if peer.trusted else peer.scheme
+    return f"{scheme}://{call.head.host.decode('ascii')}{target.raw_path.decode('ascii')}"
 
 
 def _outermost(chain: list[bytes], peer: Address, trusted: tuple[IPv4Network | IPv6Network, ...]) -> str:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 from interlock.gateway.call import Call, Stream
 from interlock.gateway.cors import preflight_headers, response_headers
-from interlock.gateway.fields import client_address, forwarded_head, trace_parent
+from interlock.gateway.fields import called_url, client_address, forwarded_head, trace_parent
 from interlock.gateway.floods import Floods
 from interlock.gateway.http1 import RequestHead
 from interlock.gateway.peer import Peer, network_of, unmapped
 from interlock.gateway.problems import problem
 from interlock.gateway.route import Matched
+from interlock.identity import Possession
 from interlock.model import ANONYMOUS, Identity, Pending, Reason, Refusal
 from interlock.policy import CallFacts
 
@@ -105,6 +106,8 @@ class Pipeline:
         if isinstance(identity, Pending):
             return identity.wait(lambda: self._again(call))
         call.identity = identity
+        if call.possession is not None and call.possession.nonce:
+            call.answer_fields.append(b"dpop-nonce: %b\r\n" % call.possession.nonce.encode("ascii"))
 
         # 3. Authorize.
         refusal = route.allow(identity, self._facts(call, now) if route.conditional else None)
@@ -258,7 +261,10 @@ class Pipeline:
         if peer.resumed and route.vouched is not None and not route.vouched(peer.fingerprint):
             call.stream.end_after()
             return Refusal(Reason.CERTIFICATE_UNVERIFIED, (), "a resumed session whose certificate was not verified")
-        return route.authenticate(head.bearer, head.api_key, peer.certificate, call.source, now)
+        dpop = head.dpop
+        if dpop is not None and call.possession is None:
+            call.possession = Possession(dpop.token, dpop.proof, call.method, called_url(call))
+        return route.authenticate(head.bearer, head.api_key, peer.certificate, call.source, now, call.possession)
 
     def _preflight(self, call: Call) -> None:
         """A browser asks before it calls (Fetch standard, CORS preflight): on the record like any other call."""

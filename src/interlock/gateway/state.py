@@ -25,7 +25,14 @@ from interlock.gateway.paths import canonicalize
 from interlock.gateway.route import Matched, Route
 from interlock.gateway.router import NotAllowed, Router
 from interlock.gateway.upstream import Pool, Totals
-from interlock.identity import ApiKeyVerifier, CertificateVerifier, RoleTable, TokenVerifier, compile_authenticator
+from interlock.identity import (
+    ApiKeyVerifier,
+    CertificateVerifier,
+    ProofGuard,
+    RoleTable,
+    TokenVerifier,
+    compile_authenticator,
+)
 from interlock.limits import Limit, compile_limits
 from interlock.model import Reason, Refusal
 from interlock.policy import compile_allow, needs_facts
@@ -173,8 +180,10 @@ class Compiler:
         counters: CounterTable,
         refresh: Callable[[str], None],
         totals: Totals,
+        proofs: ProofGuard | None = None,
     ) -> None:
         self.node = node
+        self._proofs = proofs
         self._directory = directory
         self._counters = counters
         self._context = _context(node)
@@ -228,6 +237,7 @@ class Compiler:
                 keys=self.keys,
                 certificates=self.certificates,
                 trust=spec.trust,
+                proofs=self._proofs,
             )
         return Route(
             spec,
@@ -277,12 +287,14 @@ class WorkerState:
         lookup_key: bytes,
         counters: CounterTable,
         refresh: Callable[[str], None],
+        proofs: ProofGuard | None = None,
     ) -> None:
         self._path = run / "snapshot"
         self._page = page
         self._loop = loop
         self._counters = counters
         self._refresh = refresh
+        self._proofs = proofs
         self.directory = Directory(page, run / "changes.log", lookup_key)
         self.generation = -1
         self.damaged = False  # the change log cannot be read
@@ -352,6 +364,7 @@ class WorkerState:
             counters=self._counters,
             refresh=self._refresh,
             totals=self.upstreams,
+            proofs=self._proofs,
         )
         try:
             self.directory.rebase(snapshot)

@@ -29,6 +29,7 @@ from interlock.gateway.meter import Meter
 from interlock.gateway.pipeline import Pipeline
 from interlock.gateway.state import WorkerState
 from interlock.gateway.tls import Certificates
+from interlock.identity import open_guard
 from interlock.keys import DayRecipient, Handover, intake
 from interlock.snapshot import LimitSpec, NodePage
 from interlock.snapshot.counters import CounterTable
@@ -93,6 +94,7 @@ class Worker:
             lookup_key=self._handed.lookup_key,
             counters=counters,
             refresh=self._ask_refresh,
+            proofs=open_guard(run, self._handover, self._clock.monotonic),
         )
         node = self._state.live.node
         spec = node.connections

@@ -9,6 +9,7 @@ from interlock.identity.apikey import ApiKeyVerifier
 from interlock.identity.authenticator import Authenticate, compile_authenticator
 from interlock.identity.certificate import CertificateVerifier
 from interlock.identity.directory import KeyDirectory
+from interlock.identity.dpop import Possession, ProofGuard, Shown, open_guard
 from interlock.identity.handles import (
     certificate_handle,
     client_handle,
@@ -32,7 +33,10 @@ __all__ = [
     "JwtIssuer",
     "KeyDirectory",
     "KeyEntry",
+    "Possession",
+    "ProofGuard",
     "RoleTable",
+    "Shown",
     "TokenVerifier",
     "certificate_handle",
     "client_handle",
@@ -42,6 +46,7 @@ __all__ = [
     "family_handle",
     "issuer_handle",
     "key_handle",
+    "open_guard",
     "principal_handle",
     "session_handle",
     "token_handle",

@@ -5,7 +5,9 @@ In this order:
  1. Whatever is presented is verified; one that is invalid refuses the call, whatever else is presented.
     A certificate is presented where the route asks for one (browsers and meshes show it everywhere).
  2. A token that is bound to a certificate (`cnf.x5t#S256`, RFC 8705) holds only on a connection that
-    showed it, whether or not the route asks for certificates.
+    showed it, whether or not the route asks for certificates. One that is bound to a key (`cnf.jkt`, RFC 9449)
+    holds only by the scheme DPoP, with a proof for this very call; by that scheme nothing else holds. A proof
+    beside any other credential makes that no better, but MUST be good all the same (1).
  3. The first alternative of the route's list that is wholly presented applies.
  4. Its credentials name one principal, or the token is bound to that very certificate.
 """
@@ -19,14 +21,17 @@ from typing import Final
 from interlock.identity.apikey import ApiKeyVerifier
 from interlock.identity.certificate import CertificateVerifier
 from interlock.identity.challenge import Challenge
+from interlock.identity.dpop import Possession, ProofGuard
 from interlock.identity.token import TokenVerifier
 from interlock.model import Identity, PeerCertificate, Pending, Reason, Refusal
 
 METHODS: Final = ("jwt", "api_key", "mtls")
 MERGED: Final = 4096  # combined identities kept per route
 
-# bearer token, API key, peer certificate, source address, wall ns
-Authenticate = Callable[[bytes | None, bytes | None, PeerCertificate | None, str, int], Identity | Refusal | Pending]
+# bearer token, API key, peer certificate, source address, wall ns, what there is of DPoP
+Authenticate = Callable[
+    [bytes | None, bytes | None, PeerCertificate | None, str, int, Possession | None], Identity | Refusal | Pending
+]
 
 
 def compile_authenticator(
@@ -36,13 +41,15 @@ def compile_authenticator(
     keys: ApiKeyVerifier,
     certificates: CertificateVerifier,
     trust: str,
+    proofs: ProofGuard | None = None,
 ) -> Authenticate:
     """One function for a route that asks for any of `alternatives`, each meaning all of its methods.
 
+    Without `proofs` no proof of possession holds, and nothing that needs one.
     `ValueError` for a route that asks for nothing, or for what is not known: public routes have no
     authenticator at all.
     """
-    slow = _Authenticator(alternatives, jwt, keys, certificates, trust).authenticate
+    slow = _Authenticator(alternatives, jwt, keys, certificates, trust, proofs).authenticate
     tokens = jwt.entries
     api_keys = keys.entries
     directory = keys.directory
@@ -51,10 +58,15 @@ def compile_authenticator(
     takes_certificate = any("mtls" in one for one in alternatives)
 
     def authenticate(
-        bearer: bytes | None, api_key: bytes | None, peer: PeerCertificate | None, address: str, now: int
+        bearer: bytes | None,
+        api_key: bytes | None,
+        peer: PeerCertificate | None,
+        address: str,
+        now: int,
+        possession: Possession | None = None,
     ) -> Identity | Refusal | Pending:
         # What was verified before, presented alone: the same checks as below, on the remembered result.
-        if peer is None or not takes_certificate:
+        if possession is None and (peer is None or not takes_certificate):
             if bearer is not None:
                 if api_key is None and takes_token:
                     token = tokens.get(bearer)
@@ -74,7 +86,7 @@ def compile_authenticator(
                     and not key.networks
                 ):
                     return key.identity
-        return slow(bearer, api_key, peer, address, now)
+        return slow(bearer, api_key, peer, address, now, possession)
 
     return authenticate
 
@@ -89,6 +101,7 @@ class _Authenticator:
         keys: ApiKeyVerifier,
         certificates: CertificateVerifier,
         trust: str,
+        proofs: ProofGuard | None,
     ) -> None:
         self._alternatives = [tuple(one) for one in alternatives]
         methods = {method for one in self._alternatives for method in one}
@@ -99,26 +112,41 @@ class _Authenticator:
         self._keys = keys
         self._certificates = certificates
         self._trust = trust
+        self._proofs = proofs
         self._challenge = Challenge(methods)
         self._merged: dict[tuple[Identity, ...], Identity] = {}
 
     def authenticate(
-        self, bearer: bytes | None, api_key: bytes | None, peer: PeerCertificate | None, address: str, now: int
+        self,
+        bearer: bytes | None,
+        api_key: bytes | None,
+        peer: PeerCertificate | None,
+        address: str,
+        now: int,
+        possession: Possession | None,
     ) -> Identity | Refusal | Pending:
         challenge = self._challenge
         shown: dict[str, Identity] = {}
         # 1. and 2.
-        if bearer is not None:
-            token = self._jwt.verify(bearer, now)
+        presented = bearer if possession is None or possession.token is None else possession.token
+        if presented is not None:
+            by_dpop = presented is not bearer
+            token = self._jwt.verify(presented, now)
             if isinstance(token, Pending):
                 return token
             if isinstance(token, Refusal):
-                return challenge.put(token, bearer=True)
+                return challenge.put(token, bearer=True, dpop=by_dpop)
             if token.bound_to and not _holds(token, peer):
-                return challenge.put(Refusal(Reason.TOKEN_BINDING, (), token.text), bearer=True)
-            if token.bound_key:
-                return challenge.put(Refusal(Reason.TOKEN_BINDING, (), token.text), bearer=True)
+                return challenge.put(Refusal(Reason.TOKEN_BINDING, (), token.text), bearer=True, dpop=by_dpop)
+            if token.bound_key or possession is not None:
+                refusal = self._possessed(token, presented, possession, now)
+                if refusal is not None:
+                    return challenge.put(refusal, dpop=True)
             shown["jwt"] = token
+        elif possession is not None:
+            refusal = self._proven(b"", b"", possession, now, nonce_required=False)
+            if refusal is not None:
+                return challenge.put(refusal, dpop=True)
         if api_key is not None:
             key = self._keys.verify(api_key, address, now)
             if isinstance(key, Refusal):
@@ -135,6 +163,27 @@ class _Authenticator:
                 # 4.
                 return self._together(tuple(shown[method] for method in alternative))
         return challenge.missing(f"presented: {', '.join(shown)}" if shown else "")
+
+    def _possessed(self, token: Identity, presented: bytes, possession: Possession | None, now: int) -> Refusal | None:
+        """Whether a token came as it is bound: by the scheme DPoP with a proof, or by another with none needed."""
+        key = token.bound_key
+        by_scheme = possession is not None and possession.token is not None
+        if by_scheme and not key:
+            return Refusal(Reason.TOKEN_BINDING, (), f"{token.text}: the scheme DPoP, for a token bound to no key")
+        if key and not by_scheme:  # RFC 9449 section 7.2: no downgrade
+            return Refusal(Reason.DPOP_MISSING, (), f"{token.text}: a token bound to a key, as a bearer token")
+        assert possession is not None
+        if possession.proof is None:
+            return Refusal(Reason.DPOP_MISSING, (), f"{token.text}: no proof")
+        issuer = self._jwt.issuer(token.issuer)
+        return self._proven(key, presented, possession, now, issuer is not None and issuer.spec.dpop_nonce)
+
+    def _proven(
+        self, key: bytes, presented: bytes, possession: Possession, now: int, nonce_required: bool
+    ) -> Refusal | None:
+        if self._proofs is None:
+            return Refusal(Reason.DPOP_UNAVAILABLE, (), "no proofs are taken here")
+        return self._proofs.prove(possession, now, access_token=presented, key=key, nonce_required=nonce_required)
 
     def _together(self, parts: tuple[Identity, ...]) -> Identity | Refusal:
         if len(parts) == 1:
@@ -183,6 +232,7 @@ def _merge(parts: tuple[Identity, ...]) -> Identity:
         handles=first.handles + tuple(handle for part in parts if part is not first for handle in part.handles),
         certificate=next((part.certificate for part in parts if part.certificate), b""),
         bound_to=next((part.bound_to for part in parts if part.bound_to), b""),
+        bound_key=next((part.bound_key for part in parts if part.bound_key), b""),
         limit_key=first.limit_key,
         credential=first.credential,
         issued=min(part.issued for part in parts),

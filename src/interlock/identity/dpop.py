@@ -10,6 +10,7 @@ cannot be told from one that was used before is refused, with a nonce (section 8
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from interlock.snapshot.replay import CALLS, TOKENS, Claim, ReplayTable
 
 ALGS = " ".join(PROOF_ALGORITHMS)
 NONCE_FIELD = b"dpop-nonce"
+REPLAYS = "replays"  # the table's file in `run/`
 
 _REFUSED = {
     Claim.SEEN: Reason.DPOP_REPLAYED,
@@ -45,6 +47,23 @@ class Shown(msgspec.Struct, frozen=True):
 
     proof: Proof
     nonce: str = ""
+
+
+class Possession:
+    """What one call shows of a token's key. Kept with the call: once accepted, its proof is not asked for again."""
+
+    __slots__ = ("method", "nonce", "proof", "proven", "token", "url")
+
+    def __init__(self, token: bytes | None, proof: bytes | None, method: str, url: str) -> None:
+        self.token = token  # of `Authorization: DPoP TOKEN`; None: the proof came beside something else
+        self.proof = proof  # the `DPoP` field; None: there was none
+        self.method = method
+        self.url = url  # as the caller wrote it, without the query
+        self.proven = b""  # thumbprint of the key, once the proof was accepted
+        self.nonce = ""  # a newer one for the caller
+
+    def __repr__(self) -> str:
+        return "Possession()"
 
 
 class ProofGuard:
@@ -109,6 +128,31 @@ class ProofGuard:
         )
         return None if claim is Claim.NEW else self._refusal(_REFUSED[claim], _NOTES[claim])
 
+    def prove(
+        self, possession: Possession, now: int, *, access_token: bytes, key: bytes, nonce_required: bool
+    ) -> Refusal | None:
+        """Check the proof of a call and use it up; None if it holds, or was accepted from this very call before.
+
+        `key`: what the token is bound to; empty: the proof came beside a credential that is bound to none.
+        """
+        if possession.proven:
+            if key and not hmac.compare_digest(key, possession.proven):
+                return Refusal(Reason.TOKEN_BINDING, (), "the token is bound to another key by now")
+            return None
+        shown = self.verify(
+            possession.proof or b"",
+            method=possession.method,
+            url=possession.url,
+            now=now,
+            access_token=access_token,
+            key=key,
+            nonce_required=nonce_required,
+        )
+        refusal = shown if isinstance(shown, Refusal) else self.use(shown, now)
+        if refusal is None and isinstance(shown, Shown):
+            possession.proven, possession.nonce = shown.proof.key, shown.nonce
+        return refusal
+
     def _refusal(self, reason: Reason, note: str) -> Refusal:
         """With the nonce that the next proof needs, where it needs one."""
         if reason is not Reason.DPOP_NONCE_NEEDED:
@@ -118,4 +162,4 @@ class ProofGuard:
 
 def open_guard(run: Path, handover: Handover, monotonic: Callable[[], int]) -> ProofGuard:
     """The guard of one process of a running node; once in each, for the table's locks are the process's."""
-    return ProofGuard(ReplayTable.open(run / "replays"), Nonces(handover.derive("dpop nonce")), monotonic)
+    return ProofGuard(ReplayTable.open(run / REPLAYS), Nonces(handover.derive("dpop nonce")), monotonic)

@@ -57,7 +57,7 @@ class Handover:
             raise KeyMaterialError(f"{self._path}: the contents are damaged") from error
 
     def derive(self, purpose: str) -> bytes:
-        """A key of 32 bytes that all who may read the handover have in common, until the node starts anew (RFC 5869)."""
+        """32 bytes that all who may read the handover have in common, until the node starts anew (RFC 5869)."""
         return HKDF(SHA256(), 32, salt=None, info=f"interlock handover {purpose} 1".encode("ascii")).derive(self._key)
 
 

@@ -96,6 +96,7 @@ class IssuerSpec(msgspec.Struct, frozen=True):
     subject_kind: str = "user"
     source: str = ""  # where `jwks` is fetched from; empty: it is from a file
     own: bool = False  # the node's own: its tokens name principals and roles as they are here
+    dpop_nonce: bool = False  # proofs for its tokens have to bring a nonce
 
 
 class CertificateSpec(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from interlock.control.wire import os_actor
 from interlock.model import Event
 from interlock.snapshot import ChangeLog, CounterTable, MetricsPage, NodePage
 from interlock.snapshot.page import FIRST_WORKER_SLOT
+from interlock.snapshot.replay import SLOTS_OF_A_WORKER, ReplayTable
 from interlock.supervisor.bodies import Bodies
 from interlock.supervisor.environment import withdraw_secrets
 from interlock.supervisor.node import Node
@@ -68,7 +69,7 @@ def _run(file: Path, config: Config, log: Log, announce: Callable[[str], None]) 
     admin = None
     try:
         admin = listen_alone(str(config.admin))
-        page = _make_shared(paths, FIRST_WORKER_SLOT + workers)
+        page = _make_shared(paths, workers)
         bodies = Bodies(file, config, paths, page, admin, log)
         held = [sock for own in sockets for sock in own]
         prepared = in_child(bodies.prepare, Prepared, closing=[*held, admin])
@@ -105,11 +106,15 @@ def _run(file: Path, config: Config, log: Log, announce: Callable[[str], None]) 
             admin.close()
 
 
-def _make_shared(paths: Paths, slots: int) -> NodePage:
+def _make_shared(paths: Paths, workers: int) -> NodePage:
     """Fresh shared memory; whoever still had the old one is gone, by the data directory's lock."""
+    slots = FIRST_WORKER_SLOT + workers
+    clock = SystemClock()
     page = NodePage.create(paths.page, slots)
     ChangeLog(paths.changes, page).create()
     CounterTable.create(paths.counters).close()
+    places = SLOTS_OF_A_WORKER * workers
+    ReplayTable.create(paths.replays, wall=clock.wall(), monotonic=clock.monotonic(), slots=places).close()
     MetricsPage.create(paths.metrics, slots).close()
     return page
 

@@ -69,7 +69,7 @@ def test_preflight() -> None:
         b"access-control-allow-origin: https://app.example\r\n",
         b"access-control-allow-credentials: true\r\n",
         b"access-control-allow-methods: GET, PUT\r\n",
-        b"access-control-allow-headers: authorization, content-type, x-api-key\r\n",
+        b"access-control-allow-headers: authorization, content-type, dpop, x-api-key\r\n",
         b"access-control-max-age: 60\r\n",
         PREFLIGHT_VARY,
     ]

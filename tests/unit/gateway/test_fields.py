@@ -117,14 +117,16 @@ def test_a_trusted_proxy_that_says_nothing_or_too_much() -> None:
 
 
 def test_credentials_pass_only_when_asked_for() -> None:
-    request = head(b"Authorization: Bearer x", b"X-API-Key: y", b"Cookie: z")
+    request = head(b"Authorization: Bearer x", b"X-API-Key: y", b"Cookie: z", b"DPoP: a.b.c")
     without = forwarded(request)
     assert b"authorization" not in without
     assert b"x-api-key" not in without
+    assert b"dpop" not in without
     assert without[b"cookie"] == [b"z"]
     with_them = forwarded(request, credentials=True)
     assert with_them[b"authorization"] == [b"Bearer x"]
     assert with_them[b"x-api-key"] == [b"y"]
+    assert with_them[b"dpop"] == [b"a.b.c"]
 
 
 @pytest.mark.parametrize("credentials", [False, True])

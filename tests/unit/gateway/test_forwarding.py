@@ -27,7 +27,7 @@ def sent(raw: bytes) -> bytes:
         method=head.method,
         peer=SimpleNamespace(address="192.0.2.7", scheme="http", trusted=False),
         target=canonicalize(head.target, head.host),
-        route=SimpleNamespace(forward_credentials=False, pool=SimpleNamespace(authority=AUTHORITY)),
+        route=SimpleNamespace(forward_credentials=False, own=False, pool=SimpleNamespace(authority=AUTHORITY)),
         source="192.0.2.7",
         trace=TRACE,
     )

@@ -57,6 +57,41 @@ def test_no_credential_is_none_and_an_empty_one_is_not() -> None:
     assert head(b"X-API-Key:").api_key_count == 1
 
 
+@pytest.mark.parametrize("scheme", [b"DPoP", b"dpop", b"DPOP"])
+@pytest.mark.parametrize("name", [b"DPoP", b"dpop", b"DPOP", b"Dpop"])
+def test_a_token_and_its_proof(scheme: bytes, name: bytes) -> None:
+    found = head(b"Authorization: %b  token " % scheme, b"%b: a.b.c" % name)
+    assert found.dpop is not None
+    assert (found.dpop.token, found.dpop.proof) == (b"token", b"a.b.c")
+    assert found.bearer is None
+    assert found.authorization_count == 1
+
+
+def test_what_there_is_of_a_proof() -> None:
+    for nothing in (head(), head(b"Authorization: Bearer x"), head(b"Authorization: DPoP"), head(b"X-DPoP: a")):
+        assert nothing.dpop is None
+    alone = head(b"DPoP: a.b.c", b"Authorization: Bearer x").dpop
+    assert alone is not None
+    assert (alone.token, alone.proof) == (None, b"a.b.c")
+    without = head(b"Authorization: DPoP x").dpop
+    assert without is not None
+    assert (without.token, without.proof) == (b"x", None)
+
+
+@pytest.mark.parametrize(
+    "proofs", [(b"a.b.c", b"a.b.c"), (b"", b"a.b.c"), (b"a.b.c", b""), (b"", b""), (b"a", b"b", b"c")]
+)
+def test_of_several_proofs_none_is_chosen(proofs: tuple[bytes, ...]) -> None:
+    found = head(b"Authorization: DPoP x", *(b"DPoP: " + proof for proof in proofs)).dpop
+    assert found is not None
+    assert found.proof == b", ".join(proofs)
+
+
+def test_a_proof_is_the_callers_and_stays_on_the_way() -> None:
+    with pytest.raises(Malformed):
+        head(b"DPoP: a.b.c", b"Connection: close, dpop")
+
+
 @pytest.mark.parametrize(
     ("value", "host", "hostname"),
     [
@@ -144,6 +179,8 @@ def passing(*fields: bytes) -> list[bytes]:
         b"Author.ization: x",
         b"X-API-Key: x",
         b"X~API~Key: x",
+        b"DPoP: x",
+        b"d_pop: x",
         b"Content-Length: 0",
         b"Content.Length: 5",
     ],
@@ -340,6 +377,8 @@ def test_one_byte_of_difference_is_another_request() -> None:
         b"Host: a\r\nExpect: 100-continue\r\n\r\n",
         b"Host: a\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
         b"Host: a\r\nX: " + b"x" * 5000 + b"\r\n\r\n",
+        b"Host: a\r\nDPoP: a.b.c\r\n\r\n",
+        b"Host: a\r\nAuthorization: DPoP x\r\n\r\n",
     ],
 )
 def test_what_is_not_plain_is_read_every_time(fields: bytes) -> None:

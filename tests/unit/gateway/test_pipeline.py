@@ -44,11 +44,12 @@ class House:
         self.records = Records()
         self.identity: Any = KNOWN
         self.preflights = 0
+        self.shown: list[tuple[Any, ...]] = []
         self.state = SimpleNamespace(
             directory=SimpleNamespace(behind=False), stale=False, trusted_proxies=[ip_network("10.0.0.0/8")]
         )
         self.route = SimpleNamespace(
-            id="r", service="up", authenticate=lambda *_: self.identity, vouched=None, conditional=False,
+            id="r", service="up", authenticate=self.authenticate, own=False, vouched=None, conditional=False,
             allow=lambda identity, facts: None, limit=None, preflight_limit=self.spend, body_limit=100, durable=False,
             cors=SimpleNamespace(origins=("https://a",), methods=("GET",), headers=(), max_age=1,
                                  credentials=False) if preflight else None,
@@ -69,6 +70,10 @@ class House:
             state=state, calls=records, assertions=anything, failures=anything, meter=anything,
             wall=lambda: 1, monotonic=lambda: 1,
         )  # fmt: skip
+
+    def authenticate(self, *shown: Any) -> Any:
+        self.shown.append(shown)
+        return self.identity
 
     def spend(self, identity: Identity, address: bytes, now: int) -> Any:
         self.preflights += 1
@@ -221,3 +226,104 @@ def test_what_a_stranger_sent_is_not_what_a_trusted_proxy_at_its_address_says() 
     for trusted, chain in ((False, b"10.0.0.1"), (True, b"192.0.2.7, 10.0.0.1")):
         house.pipeline.handle(call := house.call(b"X-Forwarded-For: 192.0.2.7", peer=Peer("10.0.0.1", trusted=trusted)))
         assert b"x-forwarded-for: %b\r\n" % chain in call.wire_bytes
+
+
+# -- possession of a token's key
+
+
+PROVEN = (b"Authorization: DPoP token", b"DPoP: a.b.c")
+
+
+def possession(house: House, *fields: bytes, peer: Peer | None = None) -> Any:
+    """What the layer is shown of it."""
+    house.pipeline.handle(house.call(*(fields or PROVEN), peer=peer))
+    return house.shown[-1][5]
+
+
+def test_ordinary_calls_bring_nothing_of_it() -> None:
+    for fields in ((), (b"Authorization: Bearer x",), (b"X-API-Key: x",)):
+        house = House()
+        house.pipeline.handle(call := house.call(*fields))
+        assert house.shown[-1][5] is None
+        assert call.possession is None
+
+
+def test_a_proof_is_held_against_the_call_that_was_matched() -> None:
+    house = House()
+    raw = b"POST /%61/b%c3%a4?q=1 HTTP/1.1\r\nHost: API.example:8443\r\nAuthorization: DPoP t\r\nDPoP: p\r\n\r\n"
+    stream: Any = SimpleNamespace(send_whole=lambda *_: None)
+    peer = Peer("192.0.2.1", scheme="https")
+    house.pipeline.handle(Call(house.pipeline, stream, peer, parse_request_head(raw), 1))
+    shown = house.shown[-1]
+    assert shown[0] is None, "it is no bearer token"
+    assert (shown[5].token, shown[5].proof, shown[5].method) == (b"t", b"p", "POST")
+    assert shown[5].url == "https://api.example:8443/a/b%C3%A4"
+
+
+FORWARDED = (
+    b"X-Forwarded-Proto: https",
+    b"X-Forwarded-Host: evil.example",
+    b"X-Forwarded-Port: 1234",
+    b"X-Forwarded-Prefix: /evil",
+    b"Forwarded: proto=https;host=evil.example",
+)
+
+
+def test_a_stranger_does_not_say_what_url_he_called() -> None:
+    assert possession(House(), *PROVEN, *FORWARDED).url == "http://a/a"
+
+
+def test_a_trusted_proxy_says_by_what_scheme_and_no_more() -> None:
+    """It may pass on an X-Forwarded-Host that the caller wrote, to have a proof for another host taken here."""
+    proxy = Peer("10.0.0.1", trusted=True)
+    assert possession(House(), *PROVEN, *FORWARDED[:-1], peer=proxy).url == "https://a/a"
+    assert possession(House(), *PROVEN, peer=proxy).url == "http://a/a"
+    for said in (b"X-Forwarded-Proto: wss", b"X-Forwarded-Proto: https, http", b"X-Forwarded-Proto: https://evil"):
+        assert possession(House(), *PROVEN, said, peer=proxy).url == "http://a/a"
+    twice = (b"X-Forwarded-Proto: https", b"X-Forwarded-Proto: https")
+    assert possession(House(), *PROVEN, *twice, peer=proxy).url == "http://a/a"
+
+
+def test_a_proxy_that_is_trusted_no_longer_says_nothing_of_the_scheme() -> None:
+    house = House()
+    house.state.trusted_proxies = []
+    assert possession(house, *PROVEN, *FORWARDED, peer=Peer("10.0.0.1", trusted=True)).url == "http://a/a"
+
+
+def test_a_call_that_is_asked_again_shows_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So what was accepted is remembered: by the call, and by no other."""
+    house = House()
+    aborts(monkeypatch)
+    waiting = house.identity = Pending()
+    house.pipeline.handle(call := house.call(*PROVEN))
+    house.identity = KNOWN
+    waiting.resolve()
+    house.pipeline.recheck(call)
+    first, second, third = (shown[5] for shown in house.shown)
+    assert first is second is third is call.possession
+    assert possession(house) is not first
+
+
+def test_a_newer_nonce_goes_out_with_the_answer() -> None:
+    house = House()
+    house.pipeline.handle(call := house.call(*PROVEN))
+    assert call.answer_fields == []
+    call = house.call(*PROVEN)
+    call.possession = SimpleNamespace(nonce="next")  # type: ignore[assignment]
+    house.pipeline.handle(call)
+    assert call.answer_fields == [b"dpop-nonce: next\r\n"]
+
+
+def test_two_tokens_are_two_credentials_whatever_their_scheme() -> None:
+    for fields in ((*PROVEN, b"Authorization: Bearer x"), (b"Authorization: Bearer x", *PROVEN)):
+        house = House()
+        house.pipeline.handle(house.call(*fields))
+        assert house.records.refusals == [Reason.CREDENTIAL_DUPLICATE]
+        assert house.shown == []
+
+
+def test_a_proof_stays_here() -> None:
+    house = House()
+    house.pipeline.handle(call := house.call(*PROVEN))
+    assert b"a.b.c" not in call.wire_bytes
+    assert b"token" not in call.wire_bytes

@@ -60,7 +60,7 @@ def test_a_fault_is_for_ever() -> None:
 
 def test_credentials_stay_with_their_request() -> None:
     reader = RequestReader()
-    reader.feed(get(b"Authorization: Bearer x", b"X-API-Key: y") + chunked(CHUNKS) + get())
+    reader.feed(get(b"Authorization: Bearer x", b"X-API-Key: y", b"DPoP: z") + chunked(CHUNKS) + get())
     first = reader.next()
     assert isinstance(first, RequestHead)
     assert first.authorization == b"Bearer x"
@@ -69,6 +69,7 @@ def test_credentials_stay_with_their_request() -> None:
             pass
         assert head.authorization is None
         assert head.api_key is None
+        assert head.dpop is None
         assert head.authorization_count == head.api_key_count == 0
 
 

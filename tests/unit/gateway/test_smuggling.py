@@ -61,3 +61,4 @@ def test_no_trailer_becomes_a_credential(case: Case) -> None:
     for message in read([case.raw + SMUGGLED]).messages:
         assert message.head.authorization is None
         assert message.head.api_key is None
+        assert message.head.dpop is None

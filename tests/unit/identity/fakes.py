@@ -13,6 +13,7 @@ from interlock.identity import (
     Authenticate,
     CertificateVerifier,
     KeyEntry,
+    ProofGuard,
     RoleTable,
     TokenVerifier,
     compile_authenticator,
@@ -115,12 +116,15 @@ def token(key: Key | None = None, header: dict[str, Any] | None = None, **claims
 class Desk:
     """Everything that step 2 needs, wired as the gateway wires it."""
 
-    def __init__(self, *issuers: IssuerSpec, trust: dict[str, TrustSpec] | None = None) -> None:
+    def __init__(
+        self, *issuers: IssuerSpec, trust: dict[str, TrustSpec] | None = None, proofs: ProofGuard | None = None
+    ) -> None:
         self.directory = FakeDirectory()
         self.asked: list[str] = []
         self.jwt = TokenVerifier(issuers or (issuer_spec(),), ROLES, self.directory, self.asked.append)
         self.keys = ApiKeyVerifier(self.directory, ROLES)
         self.certificates = CertificateVerifier(trust or {}, ROLES, self.directory)
+        self.proofs = proofs
 
     def route(self, *alternatives: str, trust: str = "") -> Authenticate:
         return compile_authenticator(
@@ -129,6 +133,7 @@ class Desk:
             keys=self.keys,
             certificates=self.certificates,
             trust=trust,
+            proofs=self.proofs,
         )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from interlock.clock import SECOND
 from interlock.identity import certificate_handle, compile_authenticator, issuer_handle, key_handle, principal_handle
+from interlock.identity.dpop import ALGS
 from interlock.keys import mint
 from interlock.model import Identity, Pending, Reason, Refusal
 from interlock.snapshot import TrustSpec
@@ -44,7 +45,7 @@ def test_nothing_presented() -> None:
     for methods in (["jwt"], ["api_key"], ["mtls"], ["jwt+mtls", "api_key"]):
         result = desk().route(*methods, trust="partners")(None, None, None, SOURCE, NOW)
         assert reason(result) is Reason.CREDENTIAL_MISSING
-        assert len(headers(result)) == 1
+        assert len(headers(result)) == (2 if methods[0].startswith("jwt") else 1)
 
 
 def test_any_of_the_list_will_do() -> None:
@@ -264,7 +265,8 @@ def test_the_challenge_says_no_more_than_it_must() -> None:
     plain = (b"www-authenticate", b'Bearer realm="interlock"')
     invalid = (b"www-authenticate", b'Bearer realm="interlock", error="invalid_token"')
     route = at.route("jwt", "api_key")
-    assert headers(route(None, None, None, SOURCE, NOW)) == [plain]
+    dpop = (b"www-authenticate", b'DPoP realm="interlock", algs="%b"' % ALGS.encode())
+    assert headers(route(None, None, None, SOURCE, NOW)) == [plain, dpop]
     for bad in (BAD_TOKEN, token(exp=1), token(aud="x"), token(iss="https://x"), BOUND, b"x"):
         assert headers(route(bad, None, None, SOURCE, NOW)) == [invalid]
     assert headers(route(None, BAD_KEY, None, SOURCE, NOW)) == [plain]

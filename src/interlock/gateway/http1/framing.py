@@ -17,9 +17,9 @@ _USUAL: Final = {value: frozenset((value.lower(),)) for value in (b"close", b"Cl
 
 # Fields that a peer must not have removed by naming them in `Connection` (RFC 9110 section 7.6.1).
 _NEVER_HOP_BY_HOP: Final = frozenset(
-    b"host authorization x-api-key content-length content-type content-encoding transfer-encoding cookie set-cookie "
-    b"forwarded via origin referer x-real-ip expect range date cache-control www-authenticate location traceparent "
-    b"tracestate connection age vary".split()
+    b"host authorization x-api-key dpop dpop-nonce content-length content-type content-encoding transfer-encoding "
+    b"cookie set-cookie forwarded via origin referer x-real-ip expect range date cache-control www-authenticate "
+    b"location traceparent tracestate connection age vary".split()
 )
 _NEVER_PREFIXES: Final = (
     b"x-forwarded",

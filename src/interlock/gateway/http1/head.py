@@ -33,6 +33,7 @@ from interlock.gateway.http1.names import (
     AUTHORIZATION,
     CONNECTION,
     CONTENT_LENGTH,
+    DPOP,
     EXPECT,
     HOST,
     ORIGIN,
@@ -70,6 +71,16 @@ class Block:
         self.sent_for: object = None  # what else they depended on
 
 
+class DpopFields:
+    """What a head has of DPoP (RFC 9449): a token of that scheme, proofs, or both."""
+
+    __slots__ = ("proof", "token")
+
+    def __init__(self) -> None:
+        self.token: bytes | None = None  # of `Authorization: DPoP TOKEN`
+        self.proof: bytes | None = None  # the field's value; of several, all of them joined by commas
+
+
 class RequestHead:
     """One request's head. `lines` are the field lines with CRLF; `plain` those that pass as they are.
 
@@ -85,6 +96,7 @@ class RequestHead:
         "block",
         "chunked",
         "content_length",
+        "dpop",
         "expect_continue",
         "has_body",
         "host",
@@ -119,6 +131,7 @@ class RequestHead:
         self.authorization: bytes | None = None
         self.authorization_count = 0
         self.bearer: bytes | None = None  # the token, of `Authorization: Bearer TOKEN`
+        self.dpop: DpopFields | None = None  # None on all ordinary calls
         self.api_key: bytes | None = None
         self.api_key_count = 0
         self.origin: bytes | None = None
@@ -148,7 +161,9 @@ class RequestHead:
     @property
     def is_plain(self) -> bool:
         """Nothing but its method and target is its own: another request with these lines means the same."""
-        return not (self.http10 or self.has_body or self.content_length >= 0 or self.upgrades or self.expect_continue)
+        return self.dpop is None and not (
+            self.http10 or self.has_body or self.content_length >= 0 or self.upgrades or self.expect_continue
+        )
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -209,9 +224,15 @@ def _whole_head(raw: bytes, limits: ReadLimits) -> RequestHead:
             head.authorization_count += 1
             head.authorization = value
             head.bearer = bearer_token(value)
+            if head.bearer is None and value[:5].lower() == b"dpop ":
+                head.dpop = head.dpop or DpopFields()
+                head.dpop.token = value[5:].strip(b" ")
         elif kind == API_KEY:
             head.api_key_count += 1
             head.api_key = value
+        elif kind == DPOP:
+            head.dpop = head.dpop or DpopFields()
+            head.dpop.proof = value if head.dpop.proof is None else b"%b, %b" % (head.dpop.proof, value)
         elif kind == CONTENT_LENGTH:
             head.content_length = content_length(value, head.content_length)
         elif kind == TRANSFER_ENCODING:

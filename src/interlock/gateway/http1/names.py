@@ -32,6 +32,7 @@ ORIGIN: Final = 11  # passes, and is kept for CORS
 TRACEPARENT: Final = 12
 VIA: Final = 13
 ACCESS_CONTROL: Final = 14  # of an answer: passes unless the route does CORS itself
+DPOP: Final = 15  # a proof of possession of a token's key: a credential
 
 _HOP_BY_HOP: Final = (
     b"keep-alive",
@@ -86,6 +87,7 @@ _REQUEST: Final[dict[bytes, int]] = {
     b"expect": EXPECT,
     b"authorization": AUTHORIZATION,
     b"x-api-key": API_KEY,
+    b"dpop": DPOP,
     b"origin": ORIGIN,
     b"traceparent": TRACEPARENT,
     b"via": VIA,
@@ -247,3 +249,4 @@ REQUEST_NAMES: Final = Names(request_kind, (*_REQUEST, *_REQUEST_PLAIN, b"x-forw
 RESPONSE_NAMES: Final = Names(response_kind, (*_RESPONSE, *_RESPONSE_PLAIN))
 REQUEST_NAMES.kinds[b"ETag"] = RESPONSE_NAMES.kinds[b"ETag"] = PLAIN
 REQUEST_NAMES.kinds[b"X-API-Key"] = API_KEY
+REQUEST_NAMES.kinds[b"DPoP"] = DPOP
