@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from interlock.config.buses import BUSES, NEEDED, installed
 from interlock.config.conflicts import find_conflicts
 from interlock.config.fallthrough import find_fall_throughs
 from interlock.config.keys import Pkcs11Source
@@ -210,7 +211,8 @@ def _routes(view: View) -> Iterator[Finding]:
                 yield Finding((*where, "subject", kind), f"`{param}` identifies somebody else already")
         if not view.whole:
             continue
-        if "jwt" in methods and not config.identity.issuers and config.issuer is None:
+        trusted = config.issuer is not None or any(issuer.callers for issuer in config.identity.issuers)
+        if "jwt" in methods and not trusted:
             yield Finding(
                 (*where, "authenticate"),
                 "takes tokens, but no issuer is trusted",
@@ -333,6 +335,10 @@ def _issuers(view: View) -> Iterator[Finding]:
                 yield from _unknown(view, (*where, "roles", "map", claim), "roles", role, "a role")
         if isinstance(issuer.jwks, Path) and not issuer.jwks.is_file():
             yield Finding((*where, "jwks"), f"{issuer.jwks} does not exist: no token can be verified", warning=True)
+    for use, named in (("exchange", own.exchange), ("assertions", own.assertions)) if own is not None else ():
+        for name in named:
+            if name not in issuers:
+                yield Finding(("issuer", use), f"{name} is not among `identity.issuers`", "add it there")
 
 
 def _exports(view: View) -> Iterator[Finding]:
@@ -349,8 +355,13 @@ def _exports(view: View) -> Iterator[Finding]:
             yield Finding((*where, "headers"), f"have no meaning for {to.scheme}:")
         if "confirm" in export.model_fields_set and to.scheme not in ("tls", "tcp"):
             yield Finding((*where, "confirm"), f"has no meaning for {to.scheme}:")
+        if export.login is not None:
+            if to.scheme not in BUSES:
+                yield Finding((*where, "login"), f"has no meaning for {to.scheme}:")
+            elif export.login.only_nats and not to.scheme.startswith("nats"):
+                yield Finding((*where, "login"), "is a way that Kafka does not know", "say `user` and `password`")
         if export.tls is not None:
-            if to.scheme not in ("https", "tls"):
+            if not to.encrypted:
                 yield Finding((*where, "tls"), f"has no meaning for {to.scheme}:")
             if (export.tls.certificate is None) != (export.tls.key is None):
                 yield Finding((*where, "tls"), "needs `certificate` and `key` together")
@@ -368,6 +379,17 @@ def _export_files(view: View) -> Iterator[Finding]:
                 if secret.path is not None and not secret.path.is_file():
                     place = ("exports", number, "headers", name)
                     yield Finding(place, f"{secret.path} does not exist", warning=True)
+        needed = NEEDED.get(export.to.scheme.partition("+")[0], "")
+        if needed and not installed(needed):
+            extra = export.to.scheme.partition("+")[0]
+            yield Finding(("exports", number, "to"), f"needs interlock[{extra}], which is not installed", warning=True)
+        login = export.login
+        if login is None:
+            continue
+        for kind in ("password", "token", "nkey", "credentials"):
+            secret = getattr(login, kind)
+            if secret is not None and secret.path is not None and not secret.path.is_file():
+                yield Finding(("exports", number, "login", kind), f"{secret.path} does not exist", warning=True)
 
 
 def _files(view: View) -> Iterator[Finding]:

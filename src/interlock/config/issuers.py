@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo
@@ -45,6 +45,13 @@ class IssuerRoles(Section):
     """From the issuer's names to roles of this file."""
 
 
+class IssuerDpop(Section):
+    """Proofs of possession (RFC 9449), for its tokens that are bound to a key."""
+
+    nonce: Literal["accepted", "required"] = "accepted"
+    """Whether every proof has to bring a nonce of ours, so that none can be made long before it is used."""
+
+
 class Issuer(Section):
     """An outside issuer of JWTs."""
 
@@ -76,10 +83,16 @@ class Issuer(Section):
     """What its tokens may say in `typ`."""
     roles: IssuerRoles | None = None
     """How its roles become ours; left out: its tokens bring none."""
+    dpop: IssuerDpop = IssuerDpop()
+    """What its tokens that are bound to a key have to bring."""
     own_authority: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$")] = Field(
         default="", alias="authority"
     )
     """The authority of its principals; left out: the issuer's host."""
+
+    callers: bool = True
+    """Whether its tokens open routes; `false`: they are good only for what `issuer` takes from it (`exchange`,
+    `assertions`)."""
 
     @property
     def authority(self) -> str:

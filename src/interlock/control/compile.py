@@ -41,7 +41,7 @@ def compile_node(config: Config, paths: Paths, now: int) -> NodeSpec:
         worker_count=config.worker_count,
         listeners=_listeners(config, paths),
         services=_services(config) | own_service(config.issuer, paths),
-        issuers=compile_issuers(config, KnownKeys(paths.jwks)) + own_issuer(config.issuer, paths),
+        issuers=compile_issuers(config, KnownKeys(paths.jwks), callers=True) + own_issuer(config.issuer, paths),
         trust={
             name: TrustSpec(
                 name,
@@ -108,10 +108,12 @@ def limits(rates: Iterable[Rate]) -> list[LimitSpec]:
     return [LimitSpec(rate.count, rate.period_ns, rate.burst, rate.per) for rate in rates]
 
 
-def compile_issuers(config: Config, known: KnownKeys) -> list[IssuerSpec]:
-    """Outside issuers with their keys: from their file, or as last fetched."""
+def compile_issuers(config: Config, known: KnownKeys, *, callers: bool = False) -> list[IssuerSpec]:
+    """Outside issuers with their keys: from their file, or as last fetched. `callers`: only those of callers."""
     specs = []
     for issuer in config.identity.issuers:
+        if callers and not issuer.callers:
+            continue
         jwks, fetched = "", 0
         if isinstance(issuer.jwks, Path):
             jwks = _text(issuer.jwks)
@@ -131,6 +133,7 @@ def compile_issuers(config: Config, known: KnownKeys) -> list[IssuerSpec]:
                 roles_map={} if issuer.roles is None else {name: list(to) for name, to in issuer.roles.map.items()},
                 types=list(issuer.types),
                 source=source_of(issuer),
+                dpop_nonce=issuer.dpop.nonce == "required",
             )
         )
     return specs

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from interlock.clock import SECOND
-from interlock.jose import TokenRefused
+from interlock.jose import Malformed, TokenRefused, decode_base64url
 from interlock.model import Reason
 
 ACCEPTED_TYPES = ("", "jwt", "at+jwt")  # "": no `typ` at all
@@ -81,6 +81,20 @@ def family(claims: Mapping[str, Any]) -> str:
     """`fid`, which names a refresh token and its successors where the token is our own issuer's."""
     name = claims.get("fid", "")
     return name if isinstance(name, str) else ""
+
+
+def hangs_on(claims: Mapping[str, Any]) -> list[bytes]:
+    """`hangs_on`, a claim of our own issuer: the handles of the credentials that a token was exchanged for."""
+    stated = claims.get("hangs_on", [])
+    if not isinstance(stated, list):
+        raise TokenRefused(Reason.TOKEN_CLAIMS, "hangs_on is not a list")
+    try:
+        found = [decode_base64url(name.encode("ascii")) for name in stated]
+    except (AttributeError, UnicodeEncodeError, Malformed):
+        raise TokenRefused(Reason.TOKEN_CLAIMS, "hangs_on names what is no handle") from None
+    if any(len(handle) != 32 for handle in found):
+        raise TokenRefused(Reason.TOKEN_CLAIMS, "hangs_on names what is no handle")
+    return found
 
 
 def scopes(claims: Mapping[str, Any]) -> frozenset[str]:

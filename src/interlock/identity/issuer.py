@@ -102,6 +102,7 @@ class JwtIssuer:
                 token_handle(spec.issuer, token_id or unnamed_token(compact.token)),
                 principal_handle(text),
                 *_origins(spec.issuer, claims),
+                *(claim.hangs_on(claims) if spec.own else ()),
             ),
             bound_to=bound.certificate,
             bound_key=bound.key,

@@ -51,6 +51,14 @@ class Registry:
         """The client of that id, unless it is disabled."""
         return self._known.get(client_id)
 
+    def spoken_for(self, issuer: str, subject: str) -> list[Client]:
+        """The clients for which a token of an outside issuer speaks (RFC 7523 section 2.1)."""
+        return [
+            known.client
+            for known in list(self._known.values())
+            if known.client.assertion_issuer == issuer and subject in known.client.assertion_subjects
+        ]
+
     def put(self, client: Client) -> None:
         """It is new, or has changed."""
         if client.disabled:

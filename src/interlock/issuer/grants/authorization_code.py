@@ -74,7 +74,7 @@ def authorization_code(issuer: Issuer, asked: Asked) -> Given:
     identity = ""
     if "openid" in grant.scopes:
         identity = id_token.mint(issuer, grant, asked.now, access_token=access.text)
-    return Given(access, grant.scopes, refresh_text, identity)
+    return Given(access, grant.scopes, refresh_text, identity, details=grant.details)
 
 
 def _used_again(issuer: Issuer, text: str, asked: Asked) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from interlock.issuer import details
 from interlock.issuer.access import mint, of_client
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.service import Issuer
 from interlock.issuer.token import Asked, Given, audience_of, scopes_of
+from interlock.store.clients import Client
 
 OF_PEOPLE = frozenset({"openid", "offline_access"})  # make no sense where nobody is signed in
 
@@ -16,8 +18,16 @@ def client_credentials(issuer: Issuer, asked: Asked) -> Given:
     client = asked.client
     if client.public:
         raise OAuthError("unauthorized_client", "a client without a credential has no token of its own")
-    allowed = tuple(scope for scope in client.scopes if scope not in OF_PEOPLE)
-    scopes = scopes_of(asked.form.get("scope"), allowed)
+    scopes = scopes_of(asked.form.get("scope"), own_scopes(client))
+    text = asked.form.get("authorization_details")
+    if text is not None and client.self_registered:
+        raise OAuthError("invalid_authorization_details", "only people can allow this client that")
+    found = details.validate(issuer, client, text)
     access = of_client(client, scopes, audience_of(issuer, client, asked.form.get("resource")))
-    access = msgspec.structs.replace(access, jkt=asked.jkt, certificate=asked.certificate)
-    return Given(mint(issuer, access, asked.now, by="client_credentials"), scopes)
+    access = msgspec.structs.replace(access, jkt=asked.jkt, certificate=asked.certificate, details=found)
+    return Given(mint(issuer, access, asked.now, by="client_credentials"), scopes, details=found)
+
+
+def own_scopes(client: Client) -> tuple[str, ...]:
+    """What a client may have without anybody's consent. One that registered itself has nobody's word for any."""
+    return () if client.self_registered else tuple(scope for scope in client.scopes if scope not in OF_PEOPLE)

@@ -6,7 +6,7 @@ import hmac
 
 import msgspec
 
-from interlock.issuer import refresh_tokens
+from interlock.issuer import details, refresh_tokens
 from interlock.issuer.access import mint, of_grant
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.service import Issuer
@@ -27,6 +27,7 @@ def refresh_token(issuer: Issuer, asked: Asked) -> Given:
     resource = asked.form.get("resource")
     if resource is not None and resource not in grant.audience:
         raise OAuthError("invalid_target", "this was not allowed for that resource")
+    found = details.narrowed(issuer, asked.client, asked.form.get("authorization_details"), grant.details)
     access = msgspec.structs.replace(
         of_grant(grant, scopes),
         audience=grant.audience if resource is None else (resource,),
