@@ -1,4 +1,4 @@
-"""The part of the issuer's section about `authorization_details` (RFC 9396): which types there are, and what is in them."""
+"""The part of the issuer's section about `authorization_details` (RFC 9396): the types, and what is in them."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from interlock.clock import SECOND
 from interlock.config.details import DetailType, TypeName
 from interlock.config.fields import Duration, HttpsUrl, Origin, Rates, Section, duration, fault, words
 from interlock.config.patterns import Pattern, parse_pattern
+from interlock.config.signals import Transmitted
 from interlock.config.units import Rate
 
 MINUTE = 60 * SECOND
@@ -19,6 +20,7 @@ DAY = 24 * HOUR
 
 # Where the issuer is found, after the path of its URL; of OAuth's metadata, before it (RFC 8414 section 3.1).
 METADATA = ("/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource")
+SIGNALS = "/.well-known/ssf-configuration"  # before it, too (Shared Signals Framework 1.0 section 7.2)
 DISCOVERY = "/.well-known/openid-configuration"
 BENEATH = "/oauth"
 
@@ -74,11 +76,14 @@ class OwnIssuer(Section):
     registration: Literal["off", "token"] = "off"
     """Whether clients may register themselves (RFC 7591), with an initial access token."""
     exchange: Annotated[tuple[HttpsUrl, ...], BeforeValidator(words, json_schema_input_type=str | list[str])] = ()
-    """Issuers of `identity.issuers` whose tokens may be exchanged for ours (RFC 8693), where they name somebody here."""
+    """Issuers of `identity.issuers` whose tokens may be exchanged for ours (RFC 8693), where they speak for a client."""
     assertions: Annotated[tuple[HttpsUrl, ...], BeforeValidator(words, json_schema_input_type=str | list[str])] = ()
     """Issuers of `identity.issuers` whose tokens may stand for a client's credential (RFC 7523)."""
     details: dict[TypeName, DetailType] = Field(default_factory=dict)
     """The types of `authorization_details` (RFC 9396) that may be asked for."""
+
+    signals: Transmitted | None = None
+    """Whom it tells of ended sessions and changed credentials (Shared Signals Framework); left out: nobody."""
 
     @model_validator(mode="after")
     def _lifetimes(self) -> Self:
@@ -100,7 +105,8 @@ class OwnIssuer(Section):
     @property
     def paths(self) -> list[str]:
         """All that it serves, as paths of this node; the last one is a folder."""
-        first = [path + self.path for path in METADATA]
+        metadata = METADATA if self.signals is None else (*METADATA, SIGNALS)
+        first = [path + self.path for path in metadata]
         return [*first, self.path + DISCOVERY, self.path + BENEATH]
 
     def patterns(self) -> list[Pattern]:

@@ -1,8 +1,8 @@
 """Rich authorization requests (RFC 9396): `authorization_details` are what the file says they may be.
 
 A type is asked for by a client that is registered for it, with the fields that the file has for it and no others; what
-is not known is refused, never passed on (section 5). What was allowed once is only ever narrowed: whole objects are left
-out, none is altered, since nobody but the API knows what a part of one means.
+is not known is refused, never passed on (section 5). What was allowed once is only ever narrowed: whole objects are
+left out, none is altered, since nobody but the API knows what a part of one means.
 """
 
 from __future__ import annotations

@@ -66,6 +66,13 @@ def rotate(issuer: Issuer, grant: Grant, now: int) -> str:
     return text
 
 
+def keep(issuer: Issuer, grant: Grant, now: int) -> None:
+    """The same token goes on: it was used, so it rests from now on."""
+    renewed = msgspec.structs.replace(grant, expires=now + issuer.settings.refresh_token)
+    if not issuer.clients.renew_grant(renewed, grant.current):
+        raise OAuthError("invalid_grant", "the refresh token is not good", note=f"revoked meanwhile: grant {grant.id}")
+
+
 def find(issuer: Issuer, text: str) -> Grant | None:
     """The grant of a token that is its present one, usable or not."""
     grant, hashed = _find(issuer, text)

@@ -3,8 +3,8 @@
 The issuer is one that `issuer.assertions` names, and the client is registered for exactly this issuer and `sub`: it is
 the client's principal that the token is of. Whom an outside issuer knows is nobody here by that alone.
 
-An assertion is good once, for us and nobody else, and for an hour at most; the token does not outlive it, and is refused
-with it. A client without a credential may use this grant: the assertion is its credential.
+An assertion is good once, for us and nobody else, and for an hour at most; the token does not outlive it, and is
+refused with it. A client without a credential may use this grant: the assertion is its credential.
 """
 
 from __future__ import annotations

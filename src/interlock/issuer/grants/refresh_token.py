@@ -33,12 +33,17 @@ def refresh_token(issuer: Issuer, asked: Asked) -> Given:
         audience=grant.audience if resource is None else (resource,),
         jkt=asked.jkt,
         certificate=asked.certificate,
+        details=found,
     )
     # Before the refresh token is spent: what cannot be recorded now can be asked for again.
     minted = mint(issuer, access, asked.now, by="refresh_token")
     # FAPI 2.0 Security Profile section 5.3.2.1: not rotated where it is bound to the client anyway.
-    renewed = text if issuer.settings.profile is not None else refresh_tokens.rotate(issuer, grant, asked.now)
-    return Given(minted, scopes, renewed)
+    if issuer.settings.profile is not None:
+        refresh_tokens.keep(issuer, grant, asked.now)
+        renewed = text
+    else:
+        renewed = refresh_tokens.rotate(issuer, grant, asked.now)
+    return Given(minted, scopes, renewed, details=found)
 
 
 def _check_binding(grant: Grant, asked: Asked) -> None:

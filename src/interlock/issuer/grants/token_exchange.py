@@ -1,4 +1,4 @@
-"""A client has a token and asks for another in its place (RFC 8693): for less, never for more, and it is known who acts.
+"""A client has a token and asks for another in its place (RFC 8693): for less, never for more, and who acts is told.
 
 The checks, in this order:
 
@@ -11,8 +11,8 @@ The checks, in this order:
  6. Scope, audience and details are those of the subject token or fewer, and what the client may ask for.
  7. It ends with the subject token and the actor's, and is refused with whatever refuses either (`hangs_on`).
 
-A token of an outside issuer speaks for a client whose `assertion_issuer` and `assertion_subjects` it names: what is issued
-here names principals of this node only. People of outside issuers sign in instead.
+A token of an outside issuer speaks for a client whose `assertion_issuer` and `assertion_subjects` it names: what is
+issued here names principals of this node only. People of outside issuers sign in instead.
 """
 
 from __future__ import annotations
