@@ -76,7 +76,7 @@ class OwnIssuer(Section):
     registration: Literal["off", "token"] = "off"
     """Whether clients may register themselves (RFC 7591), with an initial access token."""
     exchange: Annotated[tuple[HttpsUrl, ...], BeforeValidator(words, json_schema_input_type=str | list[str])] = ()
-    """Issuers of `identity.issuers` whose tokens may be exchanged for ours (RFC 8693), where they speak for a client."""
+    """Issuers of `identity.issuers` whose tokens are exchanged for ours (RFC 8693), where they speak for a client."""
     assertions: Annotated[tuple[HttpsUrl, ...], BeforeValidator(words, json_schema_input_type=str | list[str])] = ()
     """Issuers of `identity.issuers` whose tokens may stand for a client's credential (RFC 7523)."""
     details: dict[TypeName, DetailType] = Field(default_factory=dict)
