@@ -27,7 +27,7 @@ from interlock.identity.handles import (
 )
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.http import Request, Response, error_response
-from interlock.issuer.service import Issuer
+from interlock.issuer.service import Issuer, Proofs, Replays
 from interlock.issuer.signing import Keys
 from interlock.keys import Keyring
 from interlock.snapshot import IssuerSpec, NodePage, Revoked, Snapshot
@@ -92,27 +92,6 @@ class StateRevoker:
             self._publisher.publish([Revoked(handle)])
 
 
-class InMemory:
-    """What was used once, for one process. MUST be replaced by what all processes share where that matters."""
-
-    def __init__(self, room: int = 100_000) -> None:
-        self._room = room
-        self._claimed: dict[bytes, int] = {}
-        self._lock = threading.Lock()
-
-    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int) -> bool:
-        with self._lock:
-            if name in self._claimed and self._claimed[name] > now:
-                return False
-            if len(self._claimed) >= self._room:
-                for known in [known for known, until in self._claimed.items() if until <= now]:
-                    del self._claimed[known]
-                if len(self._claimed) >= self._room:
-                    return False
-            self._claimed[name] = expires
-            return True
-
-
 class NoPeople:
     """Nobody signs in."""
 
@@ -137,15 +116,6 @@ class NoPeople:
         raise OAuthError("access_denied", "nobody signs in here", status=403)
 
 
-class NoProofs:
-    """No proof of possession is taken."""
-
-    algorithms: tuple[str, ...] = ()
-
-    def check(self, proof: str, method: str, url: str, now: int) -> tuple[bytes, str]:
-        raise OAuthError("invalid_dpop_proof", "proofs are not taken here")
-
-
 class IssuerDesk:
     """Keeps the one `Issuer` of a node, and exchanges what it works with when the file or its keys change."""
 
@@ -157,6 +127,8 @@ class IssuerDesk:
         state: State,
         publisher: Publisher,
         record: ActRecorder,
+        proofs: Proofs,
+        replays: Replays,
         clock: Clock,
     ) -> None:
         self._paths = paths
@@ -167,7 +139,8 @@ class IssuerDesk:
         self._lookup_key = keyring.lookup_key
         self._known = Known(paths, page, self._lookup_key)
         self._revoker = StateRevoker(state, publisher, lambda: self._url, clock)
-        self._replays = InMemory()
+        self._proofs = proofs
+        self._replays = replays
         self._url = ""
         self.issuer: Issuer | None = None
 
@@ -195,7 +168,7 @@ class IssuerDesk:
             earliest=self._earliest,
             vouched=self._vouched,
             people=NoPeople(),
-            proofs=NoProofs(),
+            proofs=self._proofs,
             clock=self._clock,
         )
 

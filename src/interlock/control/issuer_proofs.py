@@ -8,11 +8,14 @@ it was certainly made since, it is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from interlock.clock import SECOND
-from interlock.identity.dpop import ProofGuard
+from interlock.identity.dpop import NONCES, REPLAYS, ProofGuard
 from interlock.issuer.errors import OAuthError
 from interlock.jose import PROOF_ALGORITHMS
+from interlock.jose.dpop_nonce import Nonces
+from interlock.keys import Handover
 from interlock.model import Reason, Refusal
 from interlock.snapshot.replay import TOKENS, Claim, ReplayTable
 
@@ -27,7 +30,7 @@ LATER = OAuthError(
 class GuardedProofs:
     """Proofs as the token endpoint takes them."""
 
-    algorithms = PROOF_ALGORITHMS
+    algorithms: tuple[str, ...] = PROOF_ALGORITHMS
 
     def __init__(self, guard: ProofGuard) -> None:
         self._guard = guard
@@ -66,6 +69,13 @@ class SharedReplays:
         if claim is Claim.SEEN:
             return False
         raise LATER
+
+
+def open_shared(run: Path, handover: Handover, monotonic: Callable[[], int]) -> tuple[GuardedProofs, SharedReplays]:
+    """Those of a running node; once in each process, for the table's locks are the process's."""
+    table = ReplayTable.open(run / REPLAYS)
+    guard = ProofGuard(table, Nonces(handover.derive(NONCES)), monotonic)
+    return GuardedProofs(guard), SharedReplays(table, monotonic)
 
 
 def _refused(refusal: Refusal) -> OAuthError:

@@ -22,6 +22,7 @@ from interlock.control.check import load_checked
 from interlock.control.compile import uses_own_authority
 from interlock.control.inbox import Inbox
 from interlock.control.issuer_desk import IssuerDesk
+from interlock.control.issuer_proofs import open_shared
 from interlock.control.issuers import KnownKeys
 from interlock.control.issuing import IssuerServer
 from interlock.control.jwks import IssuerWatch
@@ -219,8 +220,17 @@ class Control:
                 return
             desk = self._desk
             publisher = Publisher(self._paths, self._page)
+            proofs, replays = open_shared(self._paths.run, self._handover, self._clock.monotonic)
             self._issuing = IssuerDesk(
-                self._paths, self._page, desk.keyring, desk.state, publisher, desk.acts(ISSUER), self._clock
+                self._paths,
+                self._page,
+                desk.keyring,
+                desk.state,
+                publisher,
+                desk.acts(ISSUER),
+                proofs,
+                replays,
+                self._clock,
             )
             desk.client_changed = self._client_changed
         self._issuing.configure(self._config.issuer)

@@ -25,6 +25,8 @@ from interlock.model import Reason, Refusal
 from interlock.snapshot.replay import CALLS, TOKENS, Claim, ReplayTable
 
 ALGS = " ".join(PROOF_ALGORITHMS)
+REPLAYS = "replays"  # the table, in the run directory
+NONCES = "dpop nonce"  # the purpose of their key
 NONCE_FIELD = b"dpop-nonce"
 REPLAYS = "replays"  # the table's file in `run/`
 

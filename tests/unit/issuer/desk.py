@@ -13,10 +13,10 @@ import msgspec
 
 from interlock.clock import SECOND
 from interlock.config import OwnIssuer
-from interlock.control.issuer_desk import InMemory, NoProofs
 from interlock.identity import RoleTable, TokenVerifier
 from interlock.identity.handles import family_handle, session_handle, token_handle
 from interlock.issuer.app import handle
+from interlock.issuer.errors import OAuthError
 from interlock.issuer.http import Request, Response
 from interlock.issuer.service import Issuer
 from interlock.issuer.signing import Keys
@@ -85,6 +85,28 @@ class DirectoryRevoker:
         self._directory.revoke(token_handle(URL, token_id))
 
 
+class OnceInMemory:
+    """What was used once."""
+
+    def __init__(self) -> None:
+        self._claimed: dict[bytes, int] = {}
+
+    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int) -> bool:
+        if self._claimed.get(name, 0) > now:
+            return False
+        self._claimed[name] = expires
+        return True
+
+
+class NoProofs:
+    """No proof of possession is taken."""
+
+    algorithms: tuple[str, ...] = ()
+
+    def check(self, proof: str, method: str, url: str, now: int) -> tuple[bytes, str]:
+        raise OAuthError("invalid_dpop_proof", "proofs are not taken here")
+
+
 class Desk:
     """The issuer and the means to speak to it as a client does."""
 
@@ -105,7 +127,7 @@ class Desk:
             clients=self.clients,
             lookup_key=LOOKUP,
             record=self.record,
-            replays=InMemory(),
+            replays=OnceInMemory(),
             revoker=DirectoryRevoker(self.directory),
             tokens=self.verifier([*self.settings.audiences, *self.settings.resources]),
             earliest=lambda _principal, _client: self.earliest,
