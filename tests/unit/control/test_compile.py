@@ -16,6 +16,7 @@ from interlock.control.compile import compile_node, compile_routes, with_newest_
 from interlock.control.issuers import DISCOVERY, Known, KnownKeys
 from interlock.control.paths import Paths
 from interlock.errors import KeyMaterialError
+from interlock.snapshot.spec import ISSUER_SERVICE
 
 SMALL = """\
 version: 1
@@ -79,7 +80,8 @@ frameworks: [pci-dss-4.0.1, gdpr]
 
 
 @pytest.fixture
-def large(tmp_path: Path) -> Path:
+def large(tmp_path: Path, paths: Paths) -> Path:
+    paths.issuer_jwks.write_text('{"keys": []}')
     partner = Partner(tmp_path)
     (tmp_path / "up.pem").write_bytes(partner.ca_file.read_bytes())
     for name in ("client.pem", "client.key"):
@@ -126,7 +128,13 @@ def test_the_large_example(large: Path, paths: Paths) -> None:
     assert node.services["ledger"].durable
     assert node.services["ledger"].tls_ca == str(large.parent / "up.pem")
     assert node.issuers[0].jwks == ""
-    account, health = compile_routes(config)
+    assert node.issuers[1].own
+    assert node.issuers[1].audience == ["https://id.example.com"]
+    assert node.services[ISSUER_SERVICE].upstreams == [f"unix:{paths.run.absolute()}/issuer.sock"]
+    *own, account, health = compile_routes(config)
+    assert {route.service for route in own} == {ISSUER_SERVICE}
+    assert all(route.limits for route in own)
+    assert {pattern.host for route in own for pattern in route.patterns} == {"id.example.com"}
     assert account.durable
     assert health.durable
     assert account.authenticate == [["jwt", "mtls"], ["api_key"]]
@@ -157,7 +165,7 @@ def test_keys_of_a_url_that_was_replaced_are_trusted_no_more(large: Path, paths:
     known = KnownKeys(paths.jwks)
     known.put(Known("https://login.example.com", "old", 1, "https://old.example.com/keys"))
     large.write_text(LARGE.replace("audience: ledger", "audience: ledger\n      jwks: https://new.example.com/keys"))
-    (issuer,) = compile_node(load(large), paths, 0).issuers
+    issuer, _own = compile_node(load(large), paths, 0).issuers
     assert (issuer.jwks, issuer.source) == ("", "https://new.example.com/keys")
     assert with_newest_keys([issuer], known) == [issuer]
     known.put(Known("https://login.example.com", "new", 2, "https://new.example.com/keys"))

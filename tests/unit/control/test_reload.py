@@ -9,12 +9,13 @@ import pytest
 
 from interlock.cli.tour.issuer import Partner
 from interlock.clock import ManualClock
+from interlock.config import Config
 from interlock.control import reload as subject
 from interlock.control.build import SnapshotBuilder
 from interlock.control.issuers import DISCOVERY, Known, KnownKeys
 from interlock.control.keys import entry
 from interlock.control.paths import Paths
-from interlock.control.reload import apply, changes_between, read_applied
+from interlock.control.reload import changes_between, read_applied
 from interlock.errors import ConfigError, NodeError, RecordUnavailable, SnapshotError
 from interlock.keys import Keyring
 from interlock.snapshot import ChangeLog, KeyAdded, NodePage, RouteSpec, Snapshot
@@ -26,6 +27,11 @@ from tests.unit.control.conftest import Acts
 @pytest.fixture
 def builder(paths: Paths, state: State, page: NodePage, clock: ManualClock, keyring: Keyring) -> SnapshotBuilder:
     return SnapshotBuilder(paths, state, page, clock)
+
+
+def apply(file: Path, builder: SnapshotBuilder, *, before: Config | None, acts: Acts) -> tuple[Config, int]:
+    keyring = Keyring(builder.paths.keys, b"k" * 32)
+    return subject.apply(file, builder, before=before, acts=acts, keyring=keyring)
 
 
 def routes(paths: Paths) -> list[RouteSpec]:
