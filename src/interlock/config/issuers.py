@@ -12,6 +12,7 @@ from interlock.clock import SECOND
 from interlock.config.fields import Duration, HttpsUrl, Section, duration, fault, resolved_path, words
 from interlock.config.hosts import parse_https
 from interlock.config.services import Roles
+from interlock.config.signals import Received
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 HOUR = 3600 * SECOND
@@ -94,6 +95,9 @@ class Issuer(Section):
     """Whether its tokens open routes; `false`: they are good only for what `issuer` takes from it (`exchange`,
     `assertions`)."""
 
+    signals: Received | None = None
+    """What it may tell us of its own subjects (Shared Signals Framework); left out: nothing."""
+
     @property
     def authority(self) -> str:
         """The authority in `user:AUTHORITY/name`."""
@@ -104,3 +108,8 @@ class Identities(Section):
     """Who vouches for callers."""
 
     issuers: tuple[Issuer, ...] = ()
+
+    @property
+    def pushing(self) -> bool:
+        """Whether any issuer sends signals to us."""
+        return any(issuer.signals is not None and issuer.signals.push for issuer in self.issuers)

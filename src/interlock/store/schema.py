@@ -6,7 +6,7 @@ a database of a newer version is refused, since an older program would lose what
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 from interlock.errors import StateError
 
@@ -263,6 +263,50 @@ SPENT = Table(
     sqlite_with_rowid=False,
 )
 
+# -- signals about subjects (Shared Signals Framework)
+
+SIGNAL_STREAMS = Table(
+    "signal_streams",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("client_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("data", Text, nullable=False),  # JSON: all of it
+)
+
+SIGNAL_SUBJECTS = Table(
+    "signal_subjects",
+    METADATA,
+    Column("stream", Text, primary_key=True),
+    Column("hash", LargeBinary(32), primary_key=True),
+    Column("added", BigInteger, nullable=False),  # 1: asked for; 0: to be left out
+    Column("subject", Text, nullable=False),  # JSON
+    sqlite_with_rowid=False,
+)
+
+SIGNAL_QUEUE = Table(
+    "signal_queue",
+    METADATA,
+    Column("number", Integer, primary_key=True),  # in the order of what happened
+    Column("stream", Text, nullable=False),
+    Column("jti", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("claims", Text, nullable=False),  # JSON, signed when it goes
+    Column("created", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),  # how often
+    sqlite_autoincrement=True,
+)
+Index("signal_queue_stream", SIGNAL_QUEUE.c.stream, SIGNAL_QUEUE.c.number)
+
+SIGNALS_SEEN = Table(
+    "signals_seen",
+    METADATA,
+    Column("hash", LargeBinary(32), primary_key=True),  # of issuer and `jti`
+    Column("expires", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 
 def _first(connection: Connection) -> None:
     METADATA.create_all(connection, tables=[API_KEYS, REVOCATIONS])
@@ -284,7 +328,11 @@ def _accounts(connection: Connection) -> None:
     METADATA.create_all(connection, tables=[ACCOUNTS, FACTORS, RECOVERY_CODES, LINKS, SESSIONS, FAILURES, SPENT])
 
 
-MIGRATIONS = (_first, _persons, _issuer, _marks, _accounts)
+def _signals(connection: Connection) -> None:
+    METADATA.create_all(connection, tables=[SIGNAL_STREAMS, SIGNAL_SUBJECTS, SIGNAL_QUEUE, SIGNALS_SEEN])
+
+
+MIGRATIONS = (_first, _persons, _issuer, _marks, _accounts, _signals)
 VERSION = len(MIGRATIONS)
 
 
