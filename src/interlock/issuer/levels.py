@@ -46,6 +46,11 @@ def amr_of(proved: Collection[str]) -> tuple[str, ...]:
     return tuple(words)
 
 
+def proved_of(amr: Collection[str]) -> tuple[str, ...]:
+    """What was proved in a sign-in of which this is said."""
+    return tuple(word for word in (PWD, OTP, POP) if word in amr)
+
+
 def acr_of(proved: Collection[str]) -> str:
     """For the claim `acr`."""
     return ACR.get(level_of(proved), "")

@@ -123,6 +123,15 @@ class Sessions:
             self._over(sid, "replaced")
         return _session(row, account, cookie), self._cookies.set(SESSION, cookie)
 
+    def renew(self, request: Request, session: Session) -> tuple[str, str]:
+        """Another cookie for the same session, when what it may has changed; gives the field that sets it."""
+        row = self._row(session.cookie)
+        if row is None or row.revoked:
+            return self._cookies.clear(SESSION)
+        cookie = new_secret()
+        self._signins.begin(replace(row, hash=self._hash(cookie), seen=request.now), former=row.hash, most=MOST)
+        return self._cookies.set(SESSION, cookie)
+
     def end(self, request: Request, why: str = "signed out") -> tuple[str, str]:
         """Sign out the browser that sends the request; gives the field that takes its cookie away."""
         row = self._row(self._cookies.get(request, SESSION))

@@ -1,0 +1,183 @@
+"""A person's own page: what is signed in with, and where one is signed in.
+
+Whoever changes something here has signed in within the last minutes, or does so first: a browser that somebody left
+open is not enough.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from interlock.clock import SECOND
+from interlock.errors import NotFound
+from interlock.issuer.enrolment import Enrolment
+from interlock.issuer.errors import OAuthError
+from interlock.issuer.flows import HALF, Asked, Flow
+from interlock.issuer.http import Request, Response, redirect
+from interlock.issuer.levels import LEVELS, proved_of
+from interlock.issuer.means import Carried, Means
+from interlock.issuer.sessions import Session, from_source
+from interlock.issuer.signin import SignIn
+from interlock.model import Event
+from interlock.store.accounts import PASSKEY, TOTP
+
+PATH: Final = "/oauth/account"
+PURPOSE: Final = "account"
+RECENT: Final = HALF
+KINDS: Final = {TOTP: "Authenticator app", PASSKEY: "Passkey"}
+
+
+class AccountPage:
+    """`/oauth/account` and what is beneath it."""
+
+    def __init__(self, means: Means, signin: SignIn, enrolment: Enrolment) -> None:
+        self._means = means
+        self._signin = signin
+        self._enrolment = enrolment
+
+    def handle(self, request: Request) -> Response:
+        session = self._means.sessions.present(request)
+        if session is None or LEVELS.get(session.acr, 0) < self._means.needed(Asked()):
+            return self._signin.begin(request, Asked(go="account"))
+        if request.path == PATH:
+            return self._show(request, session) if request.method != "POST" else redirect(self._means.path(PATH))
+        fields = self._means.forms.check(request, session.cookie, PURPOSE)
+        match request.path.removeprefix(f"{PATH}/"):
+            case "signout":
+                cleared = self._means.sessions.end(request)
+                return signed_out(self._means, (cleared,))
+            case "end":
+                return self._end(request, session, fields.get("session", ""))
+            case "password":
+                return self._set_up(request, session, Asked(go="account", password=True))
+            case "totp" | "passkey" as kind:
+                return self._set_up(request, session, Asked(go="account", enrol=kind))
+            case "remove":
+                return self._remove(request, session, fields.get("factor", ""))
+            case "codes":
+                return self._codes(request, session)
+            case _:
+                raise OAuthError("invalid_request", "there is nothing here", status=404)
+
+    def _show(self, request: Request, session: Session, error: str = "") -> Response:
+        means, account = self._means, session.account
+        factors = means.accounts.factors(account.id)
+        removable = means.settings.second_factor != "required" or len(factors) > 1
+        return means.pages.show(
+            "account",
+            "Your account",
+            wide=True,
+            status=400 if error else 200,
+            error=error,
+            form=self._carried(session),
+            name=account.name,
+            has_password=bool(account.password),
+            changed=day(account.changed),
+            factors=[
+                {
+                    "id": factor.id,
+                    "kind": KINDS.get(factor.kind, factor.kind),
+                    "created": day(factor.created),
+                    "used": day(factor.used) if factor.used else "",
+                    "removable": removable,
+                }
+                for factor in factors
+            ],
+            left=means.accounts.recovery_left(account.id),
+            passkeys=means.party.usable,
+            sessions=[
+                {
+                    "sid": row.sid,
+                    "source": means.sessions.source(row) or "an unknown address",
+                    "created": moment(row.created),
+                    "here": row.sid == session.sid,
+                }
+                for row in means.sessions.living(request.now, account=account.id)
+            ],
+        )
+
+    def _carried(self, session: Session) -> Carried:
+        return Carried(self._means.forms.token(session.cookie, PURPOSE))
+
+    # -- what is done
+
+    def _end(self, request: Request, session: Session, sid: str) -> Response:
+        """Sign out elsewhere: one's own sessions only."""
+        own = {row.sid for row in self._means.sessions.living(request.now, account=session.account.id)}
+        if sid in own and sid != session.sid:
+            self._means.sessions.revoke_session(sid, "signed out from elsewhere", request.now)
+        return redirect(self._means.path(PATH))
+
+    def _recent(self, request: Request, session: Session) -> bool:
+        return 0 <= request.now - session.signed_in < RECENT
+
+    def _set_up(self, request: Request, session: Session, asked: Asked) -> Response:
+        """Begin a sign-in that ends with it; who has just signed in goes straight to its end."""
+        flow = Flow(asked, request.now)
+        if self._recent(request, session):
+            flow = Flow(
+                asked,
+                request.now,
+                account=session.account.id,
+                changed=session.account.changed,
+                proved=proved_of(session.amr),
+                at=session.signed_in,
+            )
+            return self._signin.start(request, flow)
+        return self._first_sign_in(request, session, asked)
+
+    def _first_sign_in(self, request: Request, session: Session, asked: Asked) -> Response:
+        saying = "Please sign in again before you change this."
+        asked = Asked(go=asked.go, hint=session.account.name, enrol=asked.enrol, password=asked.password)
+        return self._signin.start(request, Flow(asked, request.now, saying=saying))
+
+    def _remove(self, request: Request, session: Session, factor_id: str) -> Response:
+        means, account = self._means, session.account
+        if not self._recent(request, session):
+            return self._first_sign_in(request, session, Asked(go="account"))
+        factors = means.accounts.factors(account.id)
+        found = next((factor for factor in factors if factor.id == factor_id), None)
+        if found is None:
+            return redirect(means.path(PATH))
+        if means.settings.second_factor == "required" and len(factors) == 1:
+            return self._show(request, session, "This is the last one, and one is required: add another first.")
+        told = {"principal": account.principal, "factor": found.id, "kind": found.kind}
+        means.record.act(Event.FACTOR_REMOVE, told | from_source(request.source))
+        try:
+            means.accounts.remove_factor(account.id, found.id)
+        except NotFound:
+            pass
+        return redirect(means.path(PATH), (means.sessions.renew(request, session),))
+
+    def _codes(self, request: Request, session: Session) -> Response:
+        means = self._means
+        if not self._recent(request, session):
+            return self._first_sign_in(request, session, Asked(go="account"))
+        if not means.accounts.factors(session.account.id):
+            return redirect(means.path(PATH))
+        return self._enrolment.show_codes(
+            request, session.account, form=self._carried(session), action=means.path(PATH)
+        )
+
+
+def signed_out(means: Means, fields: tuple[tuple[str, str], ...]) -> Response:
+    """The page that says so."""
+    return means.pages.show(
+        "said",
+        "You are signed out",
+        lines=["You can close this page."],
+        again=means.path("/oauth/signin"),
+        again_words="Sign in again",
+        reference="",
+        fields=fields,
+    )
+
+
+def day(now: int) -> str:
+    """A date for people, in UTC."""
+    return time.strftime("%-d %B %Y", time.gmtime(now // SECOND))
+
+
+def moment(now: int) -> str:
+    return time.strftime("%-d %B %Y, %H:%M UTC", time.gmtime(now // SECOND))
