@@ -6,13 +6,15 @@ It lives in the control process, and is exchanged whole when the file or its key
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from interlock.clock import Clock
-from interlock.control.issuer_keys import tend_keys
+from interlock.control.issuer_keys import IssuerKeys
+from interlock.control.issuer_outside import OutsideIssuers
+from interlock.control.issuer_references import KeptReferences
 from interlock.control.paths import Paths
 from interlock.control.publish import Publisher
 from interlock.gateway.state import Directory
@@ -132,7 +134,7 @@ class IssuerDesk:
         clock: Clock,
     ) -> None:
         self._paths = paths
-        self._keyring = keyring
+        self._keys = IssuerKeys(keyring, paths, clock)
         self._clock = clock
         self._record = record
         self._clients = Clients(state)
@@ -141,6 +143,9 @@ class IssuerDesk:
         self._revoker = StateRevoker(state, publisher, lambda: self._url, clock)
         self._proofs = proofs
         self._replays = replays
+        self._references = KeptReferences(paths, self._lookup_key)
+        self.refresh: Callable[[str], None] = lambda _issuer: None  # asks for newer keys of an outside issuer
+        self._outside = OutsideIssuers(_Current(self._known), lambda issuer: self.refresh(issuer))
         self._url = ""
         self.issuer: Issuer | None = None
 
@@ -149,14 +154,16 @@ class IssuerDesk:
         """That of the issuer's URL."""
         return "" if self.issuer is None else self.issuer.settings.path
 
-    def configure(self, settings: OwnIssuer | None) -> None:
-        """The file was taken up; its keys are in the snapshot already."""
+    def configure(self, settings: OwnIssuer | None, outside: Sequence[IssuerSpec] = ()) -> None:
+        """The file was taken up; its keys are in the snapshot already. `outside`: all issuers that it names."""
         if settings is None:
             self.issuer = None
             return
         self._url = settings.url
-        keys = tend_keys(settings, self._keyring, self._paths, self._clock)
-        self.issuer = Issuer(
+        keys = self._keys.tend(settings)
+        before = self.issuer
+        self._outside.configure(settings, outside)
+        issuer = Issuer(
             settings,
             keys,
             clients=self._clients,
@@ -171,13 +178,24 @@ class IssuerDesk:
             proofs=self._proofs,
             clock=self._clock,
         )
+        issuer.exchanged, issuer.asserted = self._outside.exchanged, self._outside.asserted
+        issuer.references = self._references
+        if before is not None:
+            issuer.codes = before.codes  # whoever is about to sign in goes on
+        self.issuer = issuer
 
-    def tend(self) -> bool:
-        """Now and then: whether the keys have changed, so that workers need a new snapshot."""
+    def renew(self, outside: Sequence[IssuerSpec]) -> None:
+        """Keys of outside issuers are new."""
+        if self.issuer is not None:
+            self._outside.configure(self.issuer.settings, outside)
+
+    def tend(self, *, turn: bool = False) -> bool:
+        """Now and then: whether the keys have changed, so that workers need a new snapshot. `turn`: they do."""
         issuer = self.issuer
         if issuer is None:
             return False
-        keys = tend_keys(issuer.settings, self._keyring, self._paths, self._clock)
+        self._outside.expire(self._clock.wall())
+        keys = self._keys.tend(issuer.settings, turn=turn)
         changed = keys.jwks != issuer.keys.jwks
         if changed:
             issuer.tokens = self._verifier(issuer.settings, keys)
@@ -223,6 +241,9 @@ class _Current:
 
     def find_key(self, lookup: bytes) -> bytes | None:
         return self._known.catch_up().find_key(lookup)
+
+    def find_token(self, lookup: bytes, now: int) -> bytes | None:
+        return self._known.directory.find_token(lookup, now)
 
     def is_revoked(self, handle: bytes) -> bool:
         return self._known.directory.is_revoked(handle)

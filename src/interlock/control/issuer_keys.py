@@ -14,7 +14,8 @@ from interlock.errors import NodeError
 from interlock.issuer.signing import Keys
 from interlock.jose.signing import Signer, make_key
 from interlock.keys import Keyring
-from interlock.keys.issuer_keys import Schedule, current, tend
+from interlock.keys.inventory import Entry, Version
+from interlock.keys.issuer_keys import ISSUER, IssuerKey, Schedule, current, keep, load, plan
 
 if TYPE_CHECKING:
     from interlock.config import OwnIssuer
@@ -23,17 +24,57 @@ AHEAD = 24 * 3600 * SECOND  # a key is published for so long before it signs
 OVERLAP = 2 * 3600 * SECOND  # and for so long after: longer than any token lives
 
 
+class IssuerKeys:
+    """Those of one node. What is known is not read again: the keys they are sealed under may be far away."""
+
+    def __init__(self, keyring: Keyring, paths: Paths, clock: Clock) -> None:
+        self._keyring = keyring
+        self._paths = paths
+        self._clock = clock
+        self._known: list[IssuerKey] = []
+        self._signers: dict[IssuerKey, Signer] = {}
+
+    def tend(self, settings: OwnIssuer, *, turn: bool = False) -> Keys:
+        """The keys as of now, written out for the workers' next snapshot. Raises `KeyMaterialError`, `NodeError`."""
+        ahead = min(AHEAD, settings.rotate // 2)
+        schedule = Schedule(settings.signing, settings.rotate, ahead, OVERLAP)
+        now = self._clock.wall()
+        before = self._known or load(self._keyring)
+        keys = plan(before, schedule, now, make_key, turn=turn)
+        signers = {key: self._signers.get(key) or Signer(key.pem, key.algorithm) for key in keys}
+        if keys != before:
+            keep(self._keyring, keys)
+            _note(self._keyring, keys, {key: signer.kid for key, signer in signers.items()})
+        self._known, self._signers = keys, signers
+        found = Keys(signers[current(keys, now)], tuple(signers.values()))
+        write_public(self._paths.issuer_jwks, msgspec.json.encode(found.jwks))
+        return found
+
+
 def tend_keys(settings: OwnIssuer, keyring: Keyring, paths: Paths, clock: Clock, *, turn: bool = False) -> Keys:
-    """The issuer's keys as of now, written out for the workers' next snapshot."""
-    schedule = Schedule(settings.signing, settings.rotate, min(AHEAD, settings.rotate // 2), OVERLAP)
-    now = clock.wall()
-    keys = tend(keyring, schedule, now, make_key, turn=turn)
-    signers = {key: Signer(key.pem, key.algorithm) for key in keys}
-    signing = current(keys, now)
-    assert signing is not None
-    found = Keys(signers[signing], tuple(signers.values()))
-    write_public(paths.issuer_jwks, msgspec.json.encode(found.jwks))
-    return found
+    """The same, once."""
+    return IssuerKeys(keyring, paths, clock).tend(settings, turn=turn)
+
+
+def _note(keyring: Keyring, keys: list[IssuerKey], kids: dict[IssuerKey, str]) -> None:
+    """Into the inventory: each key by its `kid`, retired when the next one began, destroyed when it was dropped."""
+
+    def change(entry: Entry, now: int) -> None:
+        there = {kids[key]: key for key in keys}
+        known = {version.id for version in entry.versions}
+        for version in entry.versions:
+            if version.id not in there and not version.destroyed_ns:
+                version.retired_ns, version.destroyed_ns = version.retired_ns or now, now
+        for kid, key in there.items():
+            if kid not in known:
+                entry.versions.append(Version(kid, key.made))
+        if known:
+            entry.rotated_ns = now
+        for version, successor in zip(entry.versions, entry.versions[1:], strict=False):
+            if version.id in there and successor.id in there and there[successor.id].begins <= now:
+                version.retired_ns = version.retired_ns or there[successor.id].begins
+
+    keyring.note(ISSUER, change)
 
 
 def write_public(path: Path, data: bytes) -> None:

@@ -4,7 +4,7 @@
 
 A key signs from `begins` until the next one of the list begins; it is published from the moment it is made and
 for `overlap` after it has ceased to sign, so that whoever keeps a copy of the JWKS for a while never meets a key
-it does not know.
+it does not know. At most three are in the list: one that has ceased, one that signs, one that will.
 """
 
 from __future__ import annotations
@@ -60,32 +60,39 @@ def load(box: Box) -> list[IssuerKey]:
         raise KeyMaterialError(f"key {ISSUER!r}: the contents are damaged") from error
 
 
-def tend(box: Box, schedule: Schedule, now: int, make: Callable[[str], bytes], *, turn: bool = False) -> list[IssuerKey]:
-    """Make what is due, drop what is over, and give the keys that are published; the last that has begun signs.
+def keep(box: Box, keys: list[IssuerKey]) -> None:
+    """On disk when this returns."""
+    box.seal(ISSUER, msgspec.json.encode(keys))
 
-    `turn`: a new key signs from now on, because somebody fears for the present one, which is then gone at once.
+
+def plan(
+    keys: list[IssuerKey], schedule: Schedule, now: int, make: Callable[[str], bytes], *, turn: bool = False
+) -> list[IssuerKey]:
+    """The keys that are published from now on: what is due is made, what is over is dropped. `current` says which signs.
+
+    `make(algorithm)` gives a new one in PEM. `turn`: a new key signs at once, because somebody fears for the present
+    ones, which are then gone; whatever they signed is refused.
     """
-    keys = before = load(box)
+    if turn or not keys:
+        return [IssuerKey(schedule.algorithm, make(schedule.algorithm), now, now)]
+    if keys[0].begins > now:  # the clock was set back; it was good for signing then
+        keys = [msgspec.structs.replace(keys[0], begins=now), *keys[1:]]
     signing = current(keys, now)
-    if turn:
-        keys = [IssuerKey(schedule.algorithm, make(schedule.algorithm), now, now)]
-    elif signing is None or signing.algorithm != schedule.algorithm:
-        keys = [one for one in keys if one.begins <= now]
-        keys = [*keys, IssuerKey(schedule.algorithm, make(schedule.algorithm), now, now)]
-    elif keys[-1] is signing and now >= signing.begins + schedule.every - schedule.ahead:
-        begins = max(signing.begins + schedule.every, now + schedule.ahead)
-        keys = [*keys, IssuerKey(schedule.algorithm, make(schedule.algorithm), now, begins)]
-    keys = [
+    # One that was made for another algorithm than is wanted now, and has signed nothing.
+    keys = [key for key in keys if key.begins <= now or key.algorithm == schedule.algorithm]
+    if keys[-1] is signing:
+        ends = signing.begins + schedule.every if signing.algorithm == schedule.algorithm else now
+        if now >= ends - schedule.ahead:
+            begins = max(ends, now + schedule.ahead)
+            keys.append(IssuerKey(schedule.algorithm, make(schedule.algorithm), now, begins))
+    return [
         key
         for number, key in enumerate(keys)
         if number + 1 == len(keys) or keys[number + 1].begins + schedule.overlap > now
     ]
-    if keys != before:
-        box.seal(ISSUER, msgspec.json.encode(keys))
-    return keys
 
 
-def current(keys: list[IssuerKey], now: int) -> IssuerKey | None:
-    """The key that signs."""
+def current(keys: list[IssuerKey], now: int) -> IssuerKey:
+    """The key that signs: the last one that has begun. There MUST be one."""
     begun = [key for key in keys if key.begins <= now]
-    return begun[-1] if begun else None
+    return begun[-1] if begun else keys[0]
