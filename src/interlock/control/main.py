@@ -19,7 +19,7 @@ from interlock.clock import SystemClock
 from interlock.control.build import SnapshotBuilder
 from interlock.control.certificates import ensure_certificate
 from interlock.control.check import load_checked
-from interlock.control.compile import uses_own_authority
+from interlock.control.compile import compile_issuers, uses_own_authority
 from interlock.control.inbox import Inbox
 from interlock.control.issuer_desk import IssuerDesk
 from interlock.control.issuer_proofs import open_shared
@@ -85,6 +85,7 @@ class Control:
         self._known = KnownKeys(paths.jwks)
         self._watch = IssuerWatch(self._known, self._keys_changed, self._clock, log)
         self._issuing: IssuerDesk | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._issuer_server = IssuerServer(paths.run, self._issuer, lambda: self._issuer_path)
         self._publishing = PublishingJob(paths, log, self._clock)
         self._changes = ThreadPoolExecutor(1, "changes")
@@ -97,7 +98,7 @@ class Control:
 
     async def run(self) -> None:
         """Serve until SIGTERM. SIGUSR1 asks for a reload."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.add_signal_handler(signal.SIGUSR1, self._reload_by_signal)
         self._begin(self._beat())
@@ -233,7 +234,13 @@ class Control:
                 self._clock,
             )
             desk.client_changed = self._client_changed
-        self._issuing.configure(self._config.issuer)
+            self._issuing.refresh = self._refresh_issuer
+        self._issuing.configure(self._config.issuer, compile_issuers(self._config, self._known))
+
+    def _refresh_issuer(self, issuer: str) -> None:
+        """From any thread: somebody came with a key of an outside issuer that is not known."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._watch.refresh, issuer)
 
     def _client_changed(self, client: Client) -> None:
         issuer = self._issuer()
@@ -259,6 +266,8 @@ class Control:
     async def _keys_changed(self) -> None:
         await self._change(lambda: self._builder.rebuild(self._known))
         await self._change(lambda: wait_for_workers(self._builder))
+        if self._issuing is not None:
+            self._issuing.renew(compile_issuers(self._config, self._known))
 
     async def _keep_house(self) -> None:
         """Take changes into a new snapshot before they become many; renew the certificate before it expires."""

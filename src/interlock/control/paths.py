@@ -25,6 +25,7 @@ class Paths:
         self.metrics = self.run / "metrics"
         self.attest = self.run / "attest"
         self.jwks = self.run / "jwks"
+        self.tokens = self.run / "tokens"  # what opaque tokens stand for
         self.issuer_jwks = self.run / "issuer-jwks"  # with what the node's own tokens are verified
         self.handover = self.run / "handover"  # the keys that workers use, sealed
         self.applied = self.run / "applied"  # the bytes of the file that the node runs with

@@ -298,6 +298,10 @@ class StateDirectory:
         """API keys are for workers."""
         return None
 
+    def find_token(self, lookup: bytes, now: int, /) -> bytes | None:
+        """And so are opaque tokens."""
+        return None
+
     def is_revoked(self, handle: bytes, /) -> bool:
         return self._kept.is_revoked(handle)
 

@@ -40,6 +40,7 @@ from interlock.snapshot import NodePage, NodeSpec, RouteSpec, Snapshot
 from interlock.snapshot.changes import Change, KeyAdded, NotBefore, Revoked, read_changes
 from interlock.snapshot.counters import CounterTable
 from interlock.snapshot.page import EPOCH, GENERATION
+from interlock.snapshot.references import References
 from interlock.snapshot.table import mark_of
 
 TABLES = ("keys", "revoked", "marks")
@@ -81,6 +82,7 @@ class Directory:
         self._path = changes
         self._snapshot: Snapshot | None = None
         self._since = Overlay()
+        self._references = References(changes.with_name("tokens"))
 
     @property
     def behind(self) -> bool:
@@ -113,6 +115,9 @@ class Directory:
         if found is None and self._snapshot is not None:
             found = self._snapshot.table("keys").get(lookup)
         return found
+
+    def find_token(self, lookup: bytes, now: int) -> bytes | None:
+        return self._references.find(lookup, now)
 
     def is_revoked(self, handle: bytes) -> bool:
         if handle in self._since.revoked:

@@ -24,6 +24,13 @@ class KeyDirectory(Protocol):
         """The entry of an API key (`encode_key_entry`) by its 32-byte keyed hash."""
         ...
 
+    def find_token(self, lookup: bytes, now: int, /) -> bytes | None:
+        """What an opaque token of the node's own stands for (its claims, JSON), by its 32-byte keyed hash.
+
+        It need not move the epoch: what was not found is not remembered for long, and what was found stays.
+        """
+        ...
+
     def is_revoked(self, handle: bytes, /) -> bool:
         """Whether a 32-byte handle was revoked."""
         ...

@@ -1,8 +1,10 @@
-"""Verifies tokens of all outside issuers, each token once.
+"""Verifies tokens of the node's own and of all outside issuers, each token once.
 
 The verified result is kept by the token's bytes; expiry, the issuer's keys being stale and, when the epoch
 has moved, revocation are looked at on every call. What was refused is kept too, for a short while, so that
 a bad token sent again does not cost another signature. Unknown keys wait for one refresh (`refresh.py`).
+
+An opaque token of the node's own (`ila_...`) is looked up in place of its signature; its claims mean the same.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from interlock.identity.marks import is_refused
 from interlock.identity.refresh import Refreshes
 from interlock.identity.roles import RoleTable
 from interlock.jose import Compact, KeyUnknown, TokenRefused, claims_set, split
+from interlock.keys import lookup_hash
 from interlock.model import Identity, Pending, Reason, Refusal
 from interlock.snapshot import IssuerSpec
 
@@ -26,6 +29,8 @@ VERIFIED: Final = 10_000  # tokens kept
 VERIFIED_BYTES: Final = 32 * 1024 * 1024
 REFUSED: Final = 4096
 REFUSED_FOR: Final = 5 * SECOND
+OPAQUE: Final = b"ila_"  # what an opaque token begins with
+_LIKE_JWT: Final[dict[str, Any]] = {"typ": "at+jwt"}
 
 
 class Verified:
@@ -124,6 +129,8 @@ class TokenVerifier:
         return True
 
     def _examine(self, token: bytes, now: int) -> Identity | Refusal | Pending:
+        if token.startswith(OPAQUE):
+            return self._look_up(token, now)
         compact = split(token)
         claims = claims_set(compact)
         issuer = self._issuer_of(claims)
@@ -135,6 +142,17 @@ class TokenVerifier:
         except KeyUnknown as unknown:
             refusal = Refusal(Reason.TOKEN_KEY_UNKNOWN, (), unknown.note)
             return refusal if issuer.from_file else self._refreshes.wait(issuer.spec.issuer, now, refusal)
+        return self._identify(issuer, compact, claims, now)
+
+    def _look_up(self, token: bytes, now: int) -> Identity:
+        value = self._directory.find_token(lookup_hash(self._directory.lookup_key, token), now)
+        if value is None:
+            raise TokenRefused(Reason.TOKEN_UNKNOWN)
+        compact = Compact(token, _LIKE_JWT, value)
+        claims = claims_set(compact)
+        issuer = self._issuer_of(claims)
+        if not issuer.spec.own:
+            raise TokenRefused(Reason.TOKEN_ISSUER, "an opaque token is the node's own")
         return self._identify(issuer, compact, claims, now)
 
     def _issuer_of(self, claims: dict[str, Any]) -> JwtIssuer:

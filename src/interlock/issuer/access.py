@@ -1,4 +1,7 @@
-"""Access tokens: JWTs of RFC 9068, signed by the issuer's current key.
+"""Access tokens: JWTs of RFC 9068, signed by the issuer's current key, or for a client that wants it so, references.
+
+A reference says nothing to whoever reads it, the client included; each worker of this node knows what it stands for,
+and other APIs ask by introspection.
 
 Beside the claims of the standard, a token names its principal as the record writes it (`principal`), so that a
 person and a client of the same name are never taken for each other (RFC 9068 section 5), and what it hangs on:
@@ -7,19 +10,25 @@ the sign-in session (`sid`), the family of refresh tokens (`fid`), and whatever 
 
 from __future__ import annotations
 
+import logging
 import secrets
 from typing import Any
 
 import msgspec
 
 from interlock.clock import SECOND
+from interlock.errors import SnapshotError
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.service import Issuer
 from interlock.jose.signing import encode_base64url
 from interlock.model import Event
 from interlock.store.clients import Client, Grant
 
+log = logging.getLogger("interlock.issuer")
+
 KIND = "at+jwt"
+OPAQUE = "ila_"  # what an opaque token begins with; 256 random bits follow
+UNAVAILABLE = OAuthError("temporarily_unavailable", "opaque tokens cannot be kept now", status=503)
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +151,8 @@ def mint(issuer: Issuer, access: Access, now: int, *, by: str) -> Minted:
         claims["may_act"] = access.may_act
     if access.hangs_on:
         claims["hangs_on"] = [encode_base64url(handle) for handle in access.hangs_on]
-    text = issuer.keys.signer.sign(claims, KIND)
+    opaque = _is_opaque(issuer, access.client_id)
+    text = OPAQUE + secrets.token_urlsafe(32) if opaque else issuer.keys.signer.sign(claims, KIND)
     details: dict[str, Any] = {
         "principal": access.principal,
         "client": access.client_id,
@@ -163,5 +173,27 @@ def mint(issuer: Issuer, access: Access, now: int, *, by: str) -> Minted:
         details["details"] = sorted({entry["type"] for entry in access.details})
     if bound:
         details["bound"] = sorted(bound)
+    if opaque:
+        details["opaque"] = True
     issuer.record.note(Event.TOKEN_ISSUE, details)
+    if opaque:
+        _keep(issuer, text, claims, now)
     return Minted(text, token_id, expires - seconds, "DPoP" if access.jkt else "Bearer")
+
+
+def _is_opaque(issuer: Issuer, client_id: str) -> bool:
+    known = issuer.registry.get(client_id)
+    if known is None or not known.client.opaque:
+        return False
+    if issuer.references is None:
+        raise UNAVAILABLE
+    return True
+
+
+def _keep(issuer: Issuer, text: str, claims: dict[str, Any], now: int) -> None:
+    assert issuer.references is not None
+    try:
+        issuer.references.add(text, msgspec.json.encode(claims), claims["exp"] * SECOND, now)
+    except SnapshotError as problem:
+        log.error("an opaque token could not be kept: %s", problem)
+        raise UNAVAILABLE from None

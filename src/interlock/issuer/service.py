@@ -75,6 +75,14 @@ class Revoker(Protocol):
     def token(self, token_id: str, until: int) -> None: ...
 
 
+class References(Protocol):
+    """Where opaque access tokens are looked up."""
+
+    def add(self, token: str, claims: bytes, expires: int, now: int) -> None:
+        """Every worker takes the token for these claims (JSON) until `expires` (wall ns). Raises `SnapshotError`."""
+        ...
+
+
 class People(Protocol):
     """What is known of those who sign in."""
 
@@ -194,6 +202,7 @@ class Issuer:
         # Of outside issuers, as the file names them: whose tokens are exchanged, and whose stand for a credential.
         self.exchanged: TokenVerifier | None = None
         self.asserted: TokenVerifier | None = None
+        self.references: References | None = None  # None: opaque tokens are not offered
 
     @property
     def url(self) -> str:

@@ -100,6 +100,7 @@ class Reason(StrEnum):
     DPOP_REPLAYED = "dpop-replayed", 401, "The credential is not accepted"
     DPOP_NONCE_NEEDED = "dpop-nonce-needed", 401, "The credential is not accepted"
     DPOP_UNAVAILABLE = "dpop-unavailable", 503, "The credential cannot be checked now"
+    TOKEN_UNKNOWN = "token-unknown", 401, "The credential is not accepted"  # an opaque one
 
 
 CODES: tuple[Reason, ...] = tuple(Reason)

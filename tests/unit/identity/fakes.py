@@ -38,6 +38,7 @@ class FakeDirectory:
     def __init__(self) -> None:
         self.epoch = 1
         self.keys: dict[bytes, bytes] = {}
+        self.tokens: dict[bytes, bytes] = {}
         self.revoked: set[bytes] = set()
         self.marks: dict[bytes, int] = {}
         self.finds = 0
@@ -46,6 +47,9 @@ class FakeDirectory:
     def find_key(self, lookup: bytes, /) -> bytes | None:
         self.finds += 1
         return self.keys.get(lookup)
+
+    def find_token(self, lookup: bytes, now: int, /) -> bytes | None:
+        return self.tokens.get(lookup)
 
     def is_revoked(self, handle: bytes, /) -> bool:
         self.asked += 1
