@@ -151,6 +151,16 @@ def test_the_large_example(large: Path, paths: Paths) -> None:
     assert account.timeout_ns == 30 * SECOND
 
 
+@pytest.mark.parametrize(("said", "required"), [("", False), ("nonce: accepted", False), ("nonce: required", True)])
+def test_whether_proofs_for_an_issuers_tokens_bring_a_nonce(
+    tmp_path: Path, paths: Paths, said: str, required: bool
+) -> None:
+    path = tmp_path / "interlock.yaml"
+    path.write_text(SMALL.replace("jwks: jwks.json,", f"jwks: jwks.json, dpop: {{{said}}},"))
+    (tmp_path / "jwks.json").write_text(Issuer().jwks())
+    assert compile_node(load(path), paths, 0).issuers[0].dpop_nonce is required
+
+
 def test_keys_of_an_issuer_as_last_fetched(large: Path, paths: Paths) -> None:
     KnownKeys(paths.jwks).put(Known("https://login.example.com", '{"keys": []}', 123, DISCOVERY))
     paths.pki.mkdir()
