@@ -95,6 +95,8 @@ class Doomed(msgspec.Struct, frozen=True, kw_only=True):
     ahead: int = 0  # seconds
     expires: int = 0  # wall ns after which nothing it could match is alive; 0: not known
     hangs_on: tuple[tuple[str, str], ...] = ()  # kind and id of what goes with it: the family of a token
+    since: int = 0  # seconds: the mark, where it is not now that it happened
+    signal: str = ""  # `jti` of the token by which an outside issuer has said so
 
     @property
     def what(self) -> str:

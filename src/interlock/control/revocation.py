@@ -5,7 +5,7 @@ In this order:
  1. It is put on the record; what cannot be recorded is not done.
  2. What hangs on it ends in the state: refresh families, sign-ins, client secrets.
  3. Only then the mark is dated, so that nothing that came out of those meanwhile is issued after it.
- 4. Revocation, mark and API keys are kept in the state, together.
+ 4. Revocation, mark and API keys are kept in the state, together; then what others are to be told of it.
  5. The workers are told, and the act returns when each of them refuses.
 
 If the state fails in 2 or 4, the workers are told all the same, and the error says what is missing: what is in the
@@ -79,8 +79,17 @@ class _Killing:
 class RevocationDesk:
     """What one node refuses from now on. For the control process and for commands beside or without it."""
 
-    def __init__(self, state: State, publisher: Publisher, clock: Clock, dependants: Sequence[Dependant]) -> None:
+    def __init__(
+        self,
+        state: State,
+        publisher: Publisher,
+        clock: Clock,
+        dependants: Sequence[Dependant],
+        told: Callable[[Doomed, Sequence[Dead], int], None] = lambda _doomed, _dead, _now: None,
+    ) -> None:
+        """`told` puts what was revoked, with what hung on it and when, where others will hear of it."""
         self._state = state
+        self._told = told
         self._kept = Revocations(state)
         self._publisher = publisher
         self._clock = clock
@@ -117,6 +126,10 @@ class RevocationDesk:
     def certificate(self, wanted: OfCertificate, named: Named, acts: Recorder) -> dict[str, Any]:
         return self._kill(named.certificate(wanted, self._clock.wall()), acts)
 
+    def signalled(self, doomed: Doomed, acts: Recorder) -> dict[str, Any]:
+        """What an outside issuer has told of its own; see `control.signals.receiver`."""
+        return self._kill(doomed, acts)
+
     def live(self) -> dict[str, Any]:
         """What is refused now, and would not be otherwise; API keys are in `key list`."""
         now = self._clock.wall()
@@ -145,9 +158,10 @@ class RevocationDesk:
             killing.attempt(partial(self._end, dependant, killing, doomed, act))
         # 3.
         killing.now = self._clock.wall()
-        since = mark(killing.now, doomed.ahead) if doomed.marked else 0
+        since = (doomed.since or mark(killing.now, doomed.ahead)) if doomed.marked else 0
         # 4.
         killing.attempt(lambda: self._keep(killing, doomed, since, act))
+        killing.attempt(lambda: self._told(doomed, killing.dead, killing.now))
         # 5.
         workers_killed = self._publisher.publish(_changes(killing, doomed, since))
         if killing.problem is not None:
@@ -225,6 +239,10 @@ def _details(doomed: Doomed, keys: list[str]) -> dict[str, Any]:
         details["expires"] = rfc3339(doomed.expires)
     if doomed.ahead:
         details["ahead"] = doomed.ahead
+    if doomed.since:
+        details["issued_before"] = rfc3339(doomed.since * SECOND)
+    if doomed.signal:
+        details["signal"] = doomed.signal
     details |= dict(doomed.hangs_on)
     if keys:
         details["keys"] = keys

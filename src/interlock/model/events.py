@@ -65,8 +65,10 @@ class Event(Enum):
     FACTOR_REMOVE = 101, "factor:remove"
     FACTOR_RECOVERY = 102, "factor:recovery"  # recovery codes were made, or one was used
     FACTOR_SUSPECT = 103, "factor:suspect"  # a passkey's counter went back: it may have been copied
+    REGISTRATION_TOKEN = 116, "registration:token"  # with which clients may register themselves
+    DEVICE_LOCKED = 117, "device:locked"  # too many codes that there are not
     SIGNAL_STREAM = 120, "signal:stream"  # who is told was made, changed or removed
-    SIGNAL_SEND = 121, "signal:send"  # somebody has confirmed that they were told
+    SIGNAL_SEND = 121, "signal:send"  # others are told by hand; one of them has confirmed it
     SIGNAL_RECEIVE = 122, "signal:receive"  # what somebody told us, and what came of it
     SIGNAL_REFUSED = 123, "signal:refused"  # what somebody told us did not count, or they did not take what we told
     SIGNAL_STALLED = 124, "signal:stalled"  # somebody could not be told for too long

@@ -61,10 +61,21 @@ class SetRefused(InterlockError):
 class Source(Protocol):
     """Somebody who may tell us something."""
 
-    issuer: str
-    audience: Collection[str]
-    max_age: int  # ns
-    leeway: int  # ns
+    @property
+    def issuer(self) -> str: ...
+
+    @property
+    def audience(self) -> Collection[str]: ...
+
+    @property
+    def max_age(self) -> int:
+        """How old what it says may be, in ns."""
+        ...
+
+    @property
+    def leeway(self) -> int:
+        """How far its clock may differ, in ns."""
+        ...
 
     def check_signature(self, compact: Compact, now: int) -> None:
         """Raises `TokenRefused`, `KeyUnknown` when newer keys might help."""
