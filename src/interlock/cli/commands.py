@@ -27,6 +27,7 @@ COMMANDS = {
     "schema": "inspect_file:schema",
     "key": "key:app",
     "client": "client:app",
+    "user": "user:app",
     "revoke": "revoke:app",
     "keyring": "keyring:app",
     "role": "role:app",

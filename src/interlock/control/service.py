@@ -35,8 +35,17 @@ from interlock.control.reading import Acknowledge, Export, Question, acknowledge
 from interlock.control.revocation import RevocationDesk
 from interlock.control.status import read_status
 from interlock.control.subjects import AddHold, Erase, Progress, ReleaseHold, SubjectDesk
+from interlock.control.users import (
+    CreateUser,
+    NamedUser,
+    RemoveFactor,
+    ResetUser,
+    UnlockUser,
+    UserDesk,
+    UserRoles,
+)
 from interlock.errors import InterlockError, KeyMaterialError, NodeError, UsageError
-from interlock.keys import DayRecipient, Keyring, RecordDays, open_keyring
+from interlock.keys import DayRecipient, Keyring, RecordDays, factor_key, open_keyring
 from interlock.model import Event, Principal
 from interlock.snapshot import NodePage
 from interlock.store import Persons, State
@@ -160,6 +169,10 @@ class Administration:
         return RevocationDesk(state, Publisher(self.paths, self.page), self.clock, kept)
 
     @cached_property
+    def user_desk(self) -> UserDesk:
+        return UserDesk(self.state, lambda: factor_key(self.keyring), self.clock, self._issuer_url)
+
+    @cached_property
     def subjects(self) -> SubjectDesk:
         return SubjectDesk(self.paths, self.state, self.keyring, self.clock)
 
@@ -227,6 +240,8 @@ class Administration:
                 return self.client_desk.rotate(_read(arguments, RotateClient), self.keyring, self.acts(actor))
             case "client.disable":
                 return self.client_desk.disable(_read(arguments, NamedClient), self.acts(actor))
+            case _ if op.startswith("user."):
+                return self._user(op, arguments, actor)
             case "revoke.list":
                 _read(arguments, Nothing)
                 return self.revocations.live()
@@ -280,6 +295,34 @@ class Administration:
                 return read_status(self.paths.run, self.clock)
             case "reload" | "plan":
                 raise NodeError("the node does not run: start it with `interlock up`")
+            case _:
+                raise UsageError(f"there is no operation {op!r}")
+
+    def _user(self, op: str, arguments: dict[str, Any], actor: Principal) -> dict[str, Any]:
+        desk, acts = self.user_desk, self.acts(actor)
+
+        def withdraw(principal: str) -> None:
+            named = NamedCredentials(self.config, self.paths.snapshot)
+            self.revocations.principal(Plain(principal), named, acts)
+
+        match op:
+            case "user.create":
+                return desk.create(_read(arguments, CreateUser), frozenset(self.config.roles), acts)
+            case "user.list":
+                _read(arguments, Nothing)
+                return desk.list()
+            case "user.disable":
+                return desk.disable(_read(arguments, NamedUser), acts, withdraw)
+            case "user.enable":
+                return desk.enable(_read(arguments, NamedUser), acts)
+            case "user.unlock":
+                return desk.unlock(_read(arguments, UnlockUser), acts)
+            case "user.reset":
+                return desk.reset(_read(arguments, ResetUser), acts, withdraw)
+            case "user.roles":
+                return desk.roles(_read(arguments, UserRoles), frozenset(self.config.roles), acts, withdraw)
+            case "user.remove-factor":
+                return desk.remove_factor(_read(arguments, RemoveFactor), acts, withdraw)
             case _:
                 raise UsageError(f"there is no operation {op!r}")
 

@@ -94,11 +94,13 @@ class Lockout:
 
         self._signins.count(list(attempt.keys), change)
 
-    def clear(self, account: str, device: bytes = b"") -> None:
-        """Somebody signed in with all that was asked for, or an operator knows better."""
+    def clear(self, account: str, device: bytes = b"", *, address: str = "") -> None:
+        """Somebody signed in with all that was asked for, or an operator knows better; only one names an address."""
         keys = [self._key.hash("failures account", account.encode())]
         if device:
             keys.append(self._key.hash("failures device", device))
+        if address:
+            keys.append(self._address(address))
         self._signins.count(keys, lambda found: [replace(row, count=0) for row in found.values()])
 
     def address_locked(self, source: str, now: int) -> bool:

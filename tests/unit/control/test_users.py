@@ -1,0 +1,265 @@
+"""People, for operators: on the record first, a way in that is good once, and nothing kept of what was taken away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interlock.clock import SECOND, ManualClock
+from interlock.config import load
+from interlock.control.service import Administration
+from interlock.control.users import (
+    CreateUser,
+    NamedUser,
+    RemoveFactor,
+    ResetUser,
+    UnlockUser,
+    UserDesk,
+    UserRoles,
+)
+from interlock.control.wire import os_actor
+from interlock.errors import NotFound, RecordUnavailable, StateError, UsageError
+from interlock.issuer.lockout import LIMIT, Lockout
+from interlock.issuer.passwords import Hasher
+from interlock.keys import FactorKey
+from interlock.store import State
+from interlock.store.accounts import TOTP, Accounts, Factor
+from interlock.store.signins import SessionRow, SignIns
+from tests.unit.control.conftest import FILE, Acts
+
+ROLES = frozenset({"teller", "auditor"})
+URL = "https://id.example.com"
+PASSWORD = "wet paper lanterns at noon"
+KEY = FactorKey(b"k" * 32)
+
+
+@pytest.fixture
+def desk(state: State, clock: ManualClock) -> UserDesk:
+    return UserDesk(state, lambda: KEY, clock, lambda: URL, hasher=lambda: Hasher(memory_kib=64, passes=1))
+
+
+@pytest.fixture
+def withdrawn() -> list[str]:
+    return []
+
+
+def make(desk: UserDesk, acts: Acts, **wanted: Any) -> dict[str, Any]:
+    return desk.create(CreateUser(**{"name": "alice", "roles": ["teller"], **wanted}), ROLES, acts)
+
+
+def account(state: State) -> Any:
+    found = Accounts(state).find("alice")
+    assert found is not None
+    return found
+
+
+def test_a_link_is_given_out_and_only_its_hash_is_kept(
+    desk: UserDesk, acts: Acts, state: State, clock: ManualClock, paths: Any
+) -> None:
+    made = make(desk, acts)
+    assert made["principal"] == "user:interlock/alice"
+    assert made["state"] == "invited"
+    code = made["link"].removeprefix(f"{URL}/oauth/signin/begin?code=")
+    assert len(code) == 43
+    assert account(state).invitation == KEY.hash("invitation", code.encode())
+    assert account(state).invited_until == clock.wall() + 24 * 3600 * SECOND
+    assert account(state).password == b""
+    assert acts.done == [("user:create", {"principal": "user:interlock/alice", "roles": ["teller"]})]
+    assert account(state).acts == ("act-1",)
+    assert code.encode() not in b"".join(path.read_bytes() for path in paths.state.parent.glob("state.db*"))
+    assert "link" not in desk.list()["users"][0]
+
+
+def test_a_password_that_an_operator_sets_is_to_be_changed(desk: UserDesk, acts: Acts, state: State) -> None:
+    made = make(desk, acts, password=PASSWORD)
+    assert "link" not in made
+    assert made["must_change"] is True
+    assert PASSWORD not in str(acts.done) + str(made) + repr(CreateUser("alice", password=PASSWORD))
+    sealed = account(state).password
+    encoded = KEY.unwrap(sealed, f"password\0{account(state).id}").decode()
+    assert Hasher(memory_kib=64, passes=1).verify(encoded, PASSWORD)
+    for unfit in ("short", "password password", "alice alice alice"):
+        with pytest.raises(UsageError):
+            make(desk, acts, name="bob", password=unfit)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "\u0430lice", ".alice", "x" * 65, "a\0"])
+def test_what_is_no_name(desk: UserDesk, acts: Acts, name: str) -> None:
+    with pytest.raises(UsageError):
+        make(desk, acts, name=name)
+    assert acts.done == []
+
+
+def test_one_person_per_name_however_it_is_spelled(desk: UserDesk, acts: Acts) -> None:
+    make(desk, acts, name="Alice")
+    for name in ("alice", "ALICE", "\uff21lice"):
+        with pytest.raises(UsageError, match="already"):
+            make(desk, acts, name=name)
+    assert len(acts.done) == 1
+
+
+def test_roles_are_those_of_the_file(desk: UserDesk, acts: Acts, withdrawn: list[str]) -> None:
+    with pytest.raises(UsageError, match="no role"):
+        make(desk, acts, roles=["root"])
+    with pytest.raises(UsageError, match="no role"):
+        make(desk, acts, roles=["interlock:admin"])
+    make(desk, acts)
+    with pytest.raises(UsageError, match="no role"):
+        desk.roles(UserRoles("alice", ["root"]), ROLES, acts, withdrawn.append)
+    changed = desk.roles(UserRoles("ALICE", ["auditor", "auditor"]), ROLES, acts, withdrawn.append)
+    assert changed["roles"] == ["auditor"]
+    assert acts.done[-1][1]["former"] == ["teller"]
+    assert withdrawn == ["user:interlock/alice"]  # tokens say the old ones
+
+
+@pytest.mark.parametrize("expires", [0, 59 * SECOND, 8 * 86_400 * SECOND, -1])
+def test_how_long_a_link_is_good(desk: UserDesk, acts: Acts, expires: int) -> None:
+    with pytest.raises(UsageError, match="link"):
+        make(desk, acts, expires_ns=expires)
+    assert acts.done == []
+
+
+def test_disabling_and_enabling(desk: UserDesk, acts: Acts, state: State, withdrawn: list[str]) -> None:
+    make(desk, acts)
+    assert desk.disable(NamedUser("alice"), acts, withdrawn.append)["state"] == "disabled"
+    assert withdrawn == ["user:interlock/alice"]
+    assert account(state).invitation == b""
+    assert desk.enable(NamedUser("alice"), acts)["state"] == "active"
+    assert acts.events == ["user:create", "user:disable", "user:enable"]
+    with pytest.raises(NotFound):
+        desk.disable(NamedUser("bob"), acts, withdrawn.append)
+
+
+def test_when_the_state_is_broken_the_workers_refuse_all_the_same(
+    desk: UserDesk, acts: Acts, withdrawn: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(desk, acts)
+
+    def broken(*_: object, **__: object) -> None:
+        raise StateError("the disk is full")
+
+    monkeypatch.setattr(desk._accounts, "change", broken)
+    with pytest.raises(StateError):
+        desk.disable(NamedUser("alice"), acts, withdrawn.append)
+    assert withdrawn == ["user:interlock/alice"]
+
+
+def test_resetting_a_password(desk: UserDesk, acts: Acts, state: State, withdrawn: list[str]) -> None:
+    make(desk, acts, password=PASSWORD)
+    before = account(state)
+    done = desk.reset(ResetUser("alice"), acts, withdrawn.append)
+    assert done["link"].startswith(URL)
+    after = account(state)
+    assert after.password == b""
+    assert after.changed > before.changed  # what was half-way with the old one begins again
+    assert withdrawn == ["user:interlock/alice"]
+    assert acts.done[-1] == (
+        "user:change",
+        {"principal": "user:interlock/alice", "what": "password", "invited": True},
+    )
+    desk.reset(ResetUser("alice", password="slow rivers carry old boats"), acts, withdrawn.append)
+    assert account(state).must_change
+    assert account(state).invitation == b""
+
+
+def test_unlocking(desk: UserDesk, acts: Acts, state: State, clock: ManualClock) -> None:
+    made = make(desk, acts, password=PASSWORD)
+    lockout = Lockout(SignIns(state), KEY)
+    for _ in range(LIMIT):
+        lockout.attempt(account=made["id"], name="", source="192.0.2.7", now=clock.wall())
+    (shown,) = desk.list()["users"]
+    assert shown["state"] == "locked"
+    assert shown["locked_until"]
+    assert desk.unlock(UnlockUser("alice"), acts)["state"] == "active"
+    assert lockout.address_locked("192.0.2.7", clock.wall())
+    desk.unlock(UnlockUser("alice", "192.0.2.7"), acts)
+    assert not lockout.address_locked("192.0.2.7", clock.wall())
+    assert acts.done[-1] == ("user:unlock", {"principal": "user:interlock/alice", "subject": "source:192.0.2.7"})
+
+
+def test_removing_factors(desk: UserDesk, acts: Acts, state: State, withdrawn: list[str]) -> None:
+    made = make(desk, acts)
+    accounts = Accounts(state)
+    for number in (1, 2):
+        accounts.add_factor(
+            Factor(f"f{number}", made["id"], TOTP, "", 1, KEY.id, b"sealed", bytes([number]) * 32), most=9
+        )
+    accounts.set_recovery(made["id"], [b"r" * 32], 1)
+    with pytest.raises(NotFound):
+        desk.remove_factor(RemoveFactor("alice", "f9"), acts, withdrawn.append)
+    assert desk.remove_factor(RemoveFactor("alice", "f1"), acts, withdrawn.append)["removed"] == ["f1"]
+    assert accounts.recovery_left(made["id"]) == 1
+    desk.remove_factor(RemoveFactor("alice"), acts, withdrawn.append)
+    assert accounts.recovery_left(made["id"]) == 0
+    assert withdrawn == ["user:interlock/alice"] * 2
+    with pytest.raises(NotFound):
+        desk.remove_factor(RemoveFactor("alice"), acts, withdrawn.append)
+
+
+def test_what_cannot_be_recorded_is_not_done(desk: UserDesk, acts: Acts, state: State, withdrawn: list[str]) -> None:
+    make(desk, acts)
+    before = account(state)
+    acts.broken = True
+    for work in (
+        lambda: make(desk, acts, name="bob"),
+        lambda: desk.disable(NamedUser("alice"), acts, withdrawn.append),
+        lambda: desk.enable(NamedUser("alice"), acts),
+        lambda: desk.unlock(UnlockUser("alice"), acts),
+        lambda: desk.reset(ResetUser("alice"), acts, withdrawn.append),
+        lambda: desk.roles(UserRoles("alice", ["auditor"]), ROLES, acts, withdrawn.append),
+    ):
+        with pytest.raises(RecordUnavailable):
+            work()
+    assert account(state) == before
+    assert len(Accounts(state).all()) == 1
+    assert withdrawn == []
+
+
+# -- with everything behind it
+
+
+def perform(administration: Administration, op: str, **arguments: Any) -> dict[str, Any]:
+    return administration.perform(op, arguments, os_actor(), lambda _row: None)
+
+
+@pytest.fixture
+def whole(file: Path) -> Any:
+    file.write_text(FILE + f"issuer: {{url: {URL}}}\n")
+    with Administration.open(file, load(file), writer="cli", running=False) as administration:
+        yield administration
+
+
+def test_disabling_ends_sessions_and_marks_tokens(whole: Administration) -> None:
+    made = perform(whole, "user.create", name="alice", roles=["caller"])
+    now = whole.clock.wall()
+    signins = SignIns(whole.state)
+    signins.begin(SessionRow(b"c" * 32, "sid-1", made["id"], now, now, now + 10**12, now, ("pwd",), "acr", "k"), most=5)
+    assert perform(whole, "user.list")["users"][0]["sessions"] == 1
+    perform(whole, "user.disable", name="alice")
+    assert signins.sessions(now) == []
+    refused = {one["what"]: one["issued_before"] for one in perform(whole, "revoke.list")["revocations"]}
+    assert refused["principal user:interlock/alice"]
+    assert "session sid-1" in refused
+
+
+def test_operations_are_read_strictly(whole: Administration) -> None:
+    for op, arguments in [
+        ("user.nothing", {}),
+        ("user.create", {}),
+        ("user.create", {"name": "a", "principal": "user:interlock/root"}),
+        ("user.create", {"name": 7}),
+        ("user.list", {"all": True}),
+        ("user.roles", {"name": "a", "roles": "caller"}),
+    ]:
+        with pytest.raises(UsageError):
+            perform(whole, op, **arguments)
+
+
+def test_without_an_issuer_nobody_is_made(file: Path) -> None:
+    with (
+        Administration.open(file, load(file), writer="cli", running=False) as administration,
+        pytest.raises(UsageError, match="issuer"),
+    ):
+        perform(administration, "user.create", name="alice")
