@@ -91,6 +91,8 @@ def _show(found: dict[str, Any]) -> None:
         columns = ("name", "format", "to", "state", "records", "failures", "lag_seconds")
         table(columns, [[export[column] for column in columns] for export in found["exports"]])
     say(_clock(found["time"]))
+    if found.get("issuer"):
+        _show_issuer(found["issuer"])
     if found.get("publishing"):
         _show_publishing(found["publishing"])
     for problem in found["problems"]:
@@ -101,6 +103,12 @@ def _clock(time: dict[str, Any]) -> str:
     kept = {None: "nobody says whether it is synchronised", True: "synchronised", False: "NOT synchronised"}
     steps = f", {time['steps']} steps, the last of {time['last_step_seconds']} s" if time["steps"] else ""
     return f"clock: {kept[time['synchronised']]}{steps}"
+
+
+def _show_issuer(found: dict[str, Any]) -> None:
+    signs = next((key for key in found["keys"] if key["state"] == "signs"), None)
+    key = f", signs with {signs['kid']} ({signs['algorithm']}) since {signs['begins']}" if signs is not None else ""
+    say(f"issuer: {found['url']}, {'serving' if found['serving'] else 'NOT serving'}, {found['clients']} clients{key}")
 
 
 def _show_publishing(found: dict[str, Any]) -> None:

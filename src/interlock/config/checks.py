@@ -314,6 +314,8 @@ def _issuers(view: View) -> Iterator[Finding]:
     authorities = dict.fromkeys(view.config.trust, "a trust bundle")
     authorities[OWN_AUTHORITY] = "the product itself"
     own = view.config.issuer
+    if own is not None:
+        yield from _unknown(view, ("issuer", "trust"), "trust", own.trust, "a trust bundle")
     issuers: set[str] = set()
     for number, issuer in enumerate(view.config.identity.issuers):
         where: Where = ("identity", "issuers", number)
@@ -455,6 +457,7 @@ def _unused(view: View) -> Iterator[Finding]:
         "services": {route.service for route in config.routes},
         "zones": {service.zone for service in config.services.values()},
         "trust": {route.trust for route in config.routes}
+        | {config.issuer.trust if config.issuer is not None else ""}
         | {source for zone in config.zones.values() for source in zone.sources},
     }
     for section, names in used.items():

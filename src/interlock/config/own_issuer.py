@@ -64,6 +64,8 @@ class OwnIssuer(Section):
     """How long an access token lives."""
     refresh_token: Annotated[Duration, duration("5m", "400d")] = 30 * DAY
     """How long a refresh token may rest unused."""
+    trust: str = ""
+    """The bundle of `trust` whose certificates may stand for a client (`tls_client_auth`, RFC 8705)."""
     session: Sessions = Sessions()
     second_factor: Literal["optional", "required"] = "optional"
     """Whether people must have one."""

@@ -15,7 +15,9 @@ from operator import itemgetter
 import msgspec
 
 from interlock.clock import Clock
+from interlock.control.anchors import anchors
 from interlock.control.compile import with_newest_keys
+from interlock.control.issuer_routes import newest_own
 from interlock.control.issuers import KnownKeys
 from interlock.control.keys import entry
 from interlock.control.paths import Paths
@@ -33,6 +35,7 @@ from interlock.snapshot import (
 from interlock.snapshot.page import EPOCH, GENERATION
 from interlock.snapshot.table import mark_value
 from interlock.store import Revocations, State
+from interlock.store.clients import Clients
 
 
 @dataclass
@@ -57,6 +60,7 @@ class SnapshotBuilder:
         # Read before the state is, so that what happens meanwhile is in the change log after it.
         offset = self.page.words[EPOCH]
         now = self.clock.wall()
+        node = self._with_own_issuer(node)
         logged = read_changes(self.paths.changes, 0, offset)
         tables = {
             "keys": ((row.hash, entry(row)) for row in self.state.usable_keys(now)),
@@ -67,6 +71,19 @@ class SnapshotBuilder:
         self.page.words[GENERATION] += 1
         self.built += 1
         return self.page.words[GENERATION]
+
+    def _with_own_issuer(self, node: NodeSpec) -> NodeSpec:
+        """With the keys that the node's own issuer publishes now, and the self-signed certificates of its clients."""
+        if not any(spec.own for spec in node.issuers):
+            return node
+        issuers = [newest_own(spec, self.paths) if spec.own else spec for spec in node.issuers]
+        clients = Clients(self.state).all()
+        return msgspec.structs.replace(node, issuers=issuers, client_anchors=anchors(clients, node.trust.values()))
+
+    def behind(self) -> bool:
+        """Whether workers know other keys of the own issuer, or other certificates of its clients, than there are."""
+        node = self.current()
+        return self._with_own_issuer(node) != node
 
     def _revoked(self, logged: Sequence[Change], now: int) -> Iterator[bytes]:
         """Handles in order: those of the state, and whatever the change log has refused since the node started.

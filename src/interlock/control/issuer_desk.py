@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from interlock.clock import Clock
 from interlock.control.issuer_keys import IssuerKeys
+from interlock.control.issuer_notes import CountedNotes
 from interlock.control.issuer_outside import OutsideIssuers
 from interlock.control.issuer_references import KeptReferences
+from interlock.control.issuer_status import IssuerStatus
 from interlock.control.paths import Paths
 from interlock.control.publish import Publisher
+from interlock.errors import StateError
 from interlock.gateway.state import Directory
 from interlock.identity import RoleTable, TokenVerifier
 from interlock.identity.handles import (
@@ -27,15 +30,18 @@ from interlock.identity.handles import (
     session_handle,
     token_handle,
 )
-from interlock.issuer.errors import OAuthError
-from interlock.issuer.http import Request, Response, error_response
+from interlock.identity.vouching import Vouching
+from interlock.issuer.backchannel import Farewell, farewells
+from interlock.issuer.means import Means
+from interlock.issuer.passwords import Hasher, Pool
+from interlock.issuer.people import People
 from interlock.issuer.service import Issuer, Proofs, Replays
 from interlock.issuer.signing import Keys
-from interlock.keys import Keyring
-from interlock.snapshot import IssuerSpec, NodePage, Revoked, Snapshot
+from interlock.keys import Keyring, factor_key
+from interlock.snapshot import IssuerSpec, NodePage, Revoked, Snapshot, TrustSpec
 from interlock.snapshot.page import GENERATION
 from interlock.store import State
-from interlock.store.clients import Clients, Grant
+from interlock.store.clients import Client, Clients
 from interlock.store.model import Revocation
 from interlock.store.revocations import Revocations
 
@@ -67,6 +73,11 @@ class Known:
                 self.directory.catch_up()
         return self.directory
 
+    def trust(self, name: str) -> TrustSpec | None:
+        """A trust bundle of the present snapshot."""
+        self.catch_up()
+        return None if self._snapshot is None else self._snapshot.node.trust.get(name)
+
 
 class StateRevoker:
     """Puts a revocation into the state and before every worker."""
@@ -94,30 +105,6 @@ class StateRevoker:
             self._publisher.publish([Revoked(handle)])
 
 
-class NoPeople:
-    """Nobody signs in."""
-
-    acr_values: tuple[str, ...] = ()
-
-    def session(self, request: Request) -> None:
-        return None
-
-    def stands(self, grant: Grant, now: int) -> bool:
-        return False
-
-    def claims(self, grant: Grant) -> dict[str, object]:
-        return {}
-
-    def profile(self, subject: str, scopes: frozenset[str]) -> None:
-        return None
-
-    def problem(self, request: Request, problem: OAuthError) -> Response:
-        return error_response(problem)
-
-    def __getattr__(self, name: str) -> Any:
-        raise OAuthError("access_denied", "nobody signs in here", status=403)
-
-
 class IssuerDesk:
     """Keeps the one `Issuer` of a node, and exchanges what it works with when the file or its keys change."""
 
@@ -136,10 +123,14 @@ class IssuerDesk:
         self._paths = paths
         self._keys = IssuerKeys(keyring, paths, clock)
         self._clock = clock
-        self._record = record
+        self.notes = CountedNotes(record)
         self._clients = Clients(state)
         self._lookup_key = keyring.lookup_key
         self._known = Known(paths, page, self._lookup_key)
+        self._state = state
+        self._factor_key = factor_key(keyring)
+        self._hasher, self._pool = Hasher(), Pool()
+        self.ended: Callable[[str, str], None] = lambda _sid, _why: None
         self._revoker = StateRevoker(state, publisher, lambda: self._url, clock)
         self._proofs = proofs
         self._replays = replays
@@ -147,6 +138,8 @@ class IssuerDesk:
         self.refresh: Callable[[str], None] = lambda _issuer: None  # asks for newer keys of an outside issuer
         self._outside = OutsideIssuers(_Current(self._known), lambda issuer: self.refresh(issuer))
         self._url = ""
+        self._vouching: Vouching | None = None
+        self._changing = threading.Lock()  # of what is known of clients
         self.issuer: Issuer | None = None
 
     @property
@@ -157,24 +150,37 @@ class IssuerDesk:
     def configure(self, settings: OwnIssuer | None, outside: Sequence[IssuerSpec] = ()) -> None:
         """The file was taken up; its keys are in the snapshot already. `outside`: all issuers that it names."""
         if settings is None:
-            self.issuer = None
+            self._url, self.issuer = "", None
             return
         self._url = settings.url
         keys = self._keys.tend(settings)
-        before = self.issuer
         self._outside.configure(settings, outside)
+        with self._changing:
+            self._put(settings, keys)
+
+    def _put(self, settings: OwnIssuer, keys: Keys) -> None:
+        before = self.issuer
+        means = Means.make(
+            settings,
+            self._state,
+            self._factor_key,
+            self.notes,
+            pool=self._pool,
+            hasher=self._hasher,
+            ended=self._session_ended,
+        )
         issuer = Issuer(
             settings,
             keys,
             clients=self._clients,
             lookup_key=self._lookup_key,
-            record=self._record,
+            record=self.notes,
             replays=self._replays,
             revoker=self._revoker,
             tokens=self._verifier(settings, keys),
             earliest=self._earliest,
             vouched=self._vouched,
-            people=NoPeople(),
+            people=People(means),
             proofs=self._proofs,
             clock=self._clock,
         )
@@ -194,13 +200,34 @@ class IssuerDesk:
         issuer = self.issuer
         if issuer is None:
             return False
-        self._outside.expire(self._clock.wall())
+        now = self._clock.wall()
+        self._outside.expire(now)
+        issuer.people.tend(now)
+        self._clients.forget_grants(now - issuer.settings.session.absolute)
         keys = self._keys.tend(issuer.settings, turn=turn)
         changed = keys.jwks != issuer.keys.jwks
         if changed:
             issuer.tokens = self._verifier(issuer.settings, keys)
         issuer.keys = keys
         return changed
+
+    def _session_ended(self, sid: str, why: str) -> None:
+        """What hangs on it ends: grants, unless they were to outlive it, and every access token that names it."""
+        now = self._clock.wall()
+        for grant in self._clients.living_grants(now, session=sid):
+            if not grant.offline:
+                self._clients.revoke_grants(now, why, id=grant.id)
+        self._revoker.session(sid)
+        self.ended(sid, why)
+
+    def farewells(self, sid: str) -> list[Farewell]:
+        """What the clients of a session that is over are to be told."""
+        issuer = self.issuer
+        return [] if issuer is None else farewells(issuer, sid, self._clients.of_session(sid), self._clock.wall())
+
+    def close(self) -> None:
+        """No password is looked at any more."""
+        self._pool.close()
 
     def _verifier(self, settings: OwnIssuer, keys: Keys) -> TokenVerifier:
         """Verifies every token of the issuer's, also those for other APIs; for introspection and the like."""
@@ -224,8 +251,40 @@ class IssuerDesk:
             directory.not_before(issuer_handle(self._url)),
         )
 
+    def client_changed(self, client: Client) -> None:
+        """It is as the state has it now, whoever else may have changed it meanwhile; a disabled one stays so."""
+        with self._changing:
+            if self.issuer is None:
+                return
+            if not client.disabled:
+                try:
+                    client = self._clients.get(client.client_id)
+                except StateError:
+                    pass
+            self.issuer.registry.put(client)
+
+    def keys_turned(self) -> None:
+        """Somebody has changed the keys in the keyring."""
+        self._keys.forget()
+        self.tend()
+
+    def status(self, problem: str) -> IssuerStatus | None:
+        """As it is now; None where the file names no issuer."""
+        if not self._url:
+            return None
+        issuer = self.issuer
+        clients = 0 if issuer is None else len(issuer.registry)
+        return IssuerStatus(self._url, issuer is not None, problem, clients, self._keys.described)
+
     def _vouched(self, certificate: bytes, now: int) -> bool:
-        return False
+        """By the bundle that the file names, as the workers have it."""
+        name = "" if self.issuer is None else self.issuer.settings.trust
+        spec = self._known.trust(name) if name else None
+        if spec is None:
+            return False
+        if self._vouching is None or self._vouching.spec != spec:
+            self._vouching = Vouching(spec, _Current(self._known))
+        return self._vouching.holds(certificate, now)
 
 
 class _Current:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interlock.clock import SECOND, Clock
+from interlock.control.issuer_status import SigningKey
 from interlock.control.paths import Paths
 from interlock.errors import NodeError
 from interlock.issuer.signing import Keys
@@ -33,6 +34,7 @@ class IssuerKeys:
         self._clock = clock
         self._known: list[IssuerKey] = []
         self._signers: dict[IssuerKey, Signer] = {}
+        self.described: list[SigningKey] = []
 
     def tend(self, settings: OwnIssuer, *, turn: bool = False) -> Keys:
         """The keys as of now, written out for the workers' next snapshot. Raises `KeyMaterialError`, `NodeError`."""
@@ -46,9 +48,19 @@ class IssuerKeys:
             keep(self._keyring, keys)
             _note(self._keyring, keys, {key: signer.kid for key, signer in signers.items()})
         self._known, self._signers = keys, signers
-        found = Keys(signers[current(keys, now)], tuple(signers.values()))
+        signing = current(keys, now)
+        states = ["next" if key.begins > signing.begins else "signs" if key is signing else "former" for key in keys]
+        self.described = [
+            SigningKey(signers[key].kid, key.algorithm, state, key.begins)
+            for key, state in zip(keys, states, strict=True)
+        ]
+        found = Keys(signers[signing], tuple(signers.values()))
         write_public(self._paths.issuer_jwks, msgspec.json.encode(found.jwks))
         return found
+
+    def forget(self) -> None:
+        """Somebody else has changed them."""
+        self._known = []
 
 
 def tend_keys(settings: OwnIssuer, keyring: Keyring, paths: Paths, clock: Clock, *, turn: bool = False) -> Keys:

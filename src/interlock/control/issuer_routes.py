@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from interlock.clock import SECOND
 from interlock.control.paths import Paths
 from interlock.errors import KeyMaterialError
@@ -20,12 +22,16 @@ BODY = 256 * 1024
 PAGES = LimitSpec(20, SECOND, 60, "address")  # what people do by hand, and what tries passwords
 # What programs call, beneath `/oauth/`.
 PROGRAMS = ("token", "introspect", "revoke", "par", "device_authorization", "register")
+SIGNALS = ("streams", "status", "subjects/add", "subjects/remove", "verify", "poll")
+SET = 16 * 1024  # bytes of a security event token
+# What others may send us: anybody can, and each costs a signature to look at.
+TOLD = (LimitSpec(50, SECOND, 200, "address"), LimitSpec(500, SECOND, 1000, "route"))
 LEEWAY = 2  # seconds: the clock that dates our tokens may be stepped while they live
 
 
-def own_service(issuer: OwnIssuer | None, paths: Paths) -> dict[str, ServiceSpec]:
-    """Where workers send its calls."""
-    if issuer is None:
+def own_service(issuer: OwnIssuer | None, paths: Paths, *, signals: bool = False) -> dict[str, ServiceSpec]:
+    """Where workers send its calls. `signals`: others send theirs there, also where there is no issuer."""
+    if issuer is None and not signals:
         return {}
     where = f"unix:{paths.run.absolute() / SOCKET}"
     return {ISSUER_SERVICE: ServiceSpec(ISSUER_SERVICE, [where], forward_credentials=True)}
@@ -35,10 +41,6 @@ def own_issuer(issuer: OwnIssuer | None, paths: Paths) -> list[IssuerSpec]:
     """Its tokens are verified like anybody's, with the keys that it publishes; for the node's own routes only."""
     if issuer is None:
         return []
-    try:
-        jwks = paths.issuer_jwks.read_text(encoding="utf-8")
-    except OSError as problem:
-        raise KeyMaterialError(f"{paths.issuer_jwks} cannot be read: {problem.strerror}") from None
     return [
         IssuerSpec(
             issuer=issuer.url,
@@ -46,11 +48,38 @@ def own_issuer(issuer: OwnIssuer | None, paths: Paths) -> list[IssuerSpec]:
             audience=list(issuer.audiences),
             algorithms=["ES256", "EdDSA"],
             leeway_s=LEEWAY,
-            jwks=jwks,
+            jwks=published(paths),
             types=["at+jwt"],
             own=True,
         )
     ]
+
+
+def published(paths: Paths) -> str:
+    """The issuer's public keys as they were last written out (JWKS)."""
+    try:
+        return paths.issuer_jwks.read_text(encoding="utf-8")
+    except OSError as problem:
+        raise KeyMaterialError(f"{paths.issuer_jwks} cannot be read: {problem.strerror}") from None
+
+
+def newest_own(spec: IssuerSpec, paths: Paths) -> IssuerSpec:
+    """The same issuer with its keys as they are now."""
+    return msgspec.structs.replace(spec, jwks=published(paths))
+
+
+def signal_route(issuer: OwnIssuer | None) -> RouteSpec:
+    """Where outside issuers push their signals, which prove themselves whose they are."""
+    host, root = ("", "") if issuer is None else (issuer.listens_for, issuer.path)
+    path = f"{root}/oauth/ssf/events".strip("/").split("/")
+    return RouteSpec(
+        "interlock: signals of others",
+        [PatternSpec(["POST"], host, path)],
+        ISSUER_SERVICE,
+        public=True,
+        limits=list(TOLD),
+        body_limit=SET,
+    )
 
 
 def issuer_routes(issuer: OwnIssuer) -> Iterator[RouteSpec]:
@@ -96,6 +125,16 @@ def issuer_routes(issuer: OwnIssuer) -> Iterator[RouteSpec]:
         cors=scripts,
         body_limit=BODY,
     )
+    if issuer.signals is not None:
+        yield RouteSpec(
+            "interlock issuer: signals",
+            [pattern(["GET", "POST", "PUT", "PATCH", "DELETE"], f"{folder}/ssf/{name}") for name in SIGNALS],
+            ISSUER_SERVICE,
+            authenticate=[["jwt"]],
+            scope="ssf.manage",
+            limits=programs,
+            body_limit=BODY,
+        )
     yield RouteSpec(
         "interlock issuer: pages",
         [pattern(["GET", "HEAD", "POST"], folder, prefix=True)],

@@ -20,9 +20,11 @@ from interlock.control.build import SnapshotBuilder
 from interlock.control.certificates import ensure_certificate
 from interlock.control.check import load_checked
 from interlock.control.compile import compile_issuers, uses_own_authority
+from interlock.control.farewells import Farewells
 from interlock.control.inbox import Inbox
 from interlock.control.issuer_desk import IssuerDesk
 from interlock.control.issuer_proofs import open_shared
+from interlock.control.issuer_status import IssuerStatus, write_issuer
 from interlock.control.issuers import KnownKeys
 from interlock.control.issuing import IssuerServer
 from interlock.control.jwks import IssuerWatch
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 BEAT = 1.0  # seconds
 HOUSEKEEPING = 60.0
+ISSUING = 10.0
 SUBJECTS = 30.0
 PRUNING = 86_400.0
 EXPIRING = 3600.0
@@ -85,8 +88,11 @@ class Control:
         self._known = KnownKeys(paths.jwks)
         self._watch = IssuerWatch(self._known, self._keys_changed, self._clock, log)
         self._issuing: IssuerDesk | None = None
+        self._issuer_problem = ""
+        self._issuer_told: IssuerStatus | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._issuer_server = IssuerServer(paths.run, self._issuer, lambda: self._issuer_path)
+        self._farewells = Farewells(log)
         self._publishing = PublishingJob(paths, log, self._clock)
         self._changes = ThreadPoolExecutor(1, "changes")
         self._revoking = ThreadPoolExecutor(1, "revoking")
@@ -113,6 +119,7 @@ class Control:
         await self._change(lambda: self._publishing.configure(self._config.record))
         self._begin(self._serve_admin())
         self._begin(self._keep_house())
+        self._begin(self._keep_issuer())
         self._begin(self._keep_subjects())
         self._begin(self._keep_retention())
         self._begin(self._keep_revocations())
@@ -122,6 +129,9 @@ class Control:
             self._desk.stopping.set()
             await sockets.close()
             await self._issuer_server.close()
+            await self._farewells.close()
+            if self._issuing is not None:
+                self._issuing.close()
             inbox.close()
             await self._watch.close()
             if self._admin is not None:
@@ -157,7 +167,10 @@ class Control:
         if op in READING:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._questions, lambda: self._desk.perform(op, arguments, actor, row))
-        return await self._change(lambda: self._desk.perform(op, arguments, actor, row))
+        done = await self._change(lambda: self._desk.perform(op, arguments, actor, row))
+        if op.startswith("client."):
+            await self._change(self._bring_issuer)
+        return done
 
     async def _follow(self, arguments: dict[str, Any], actor: Principal, row: Row) -> dict[str, Any]:
         """Each in a thread of its own, for as long as it lasts."""
@@ -216,6 +229,17 @@ class Control:
 
     def _configure_issuer(self) -> None:
         """Begin, change or end issuing as the file has it now. What cannot be begun leaves the node without it."""
+        try:
+            self._put_issuer()
+            self._issuer_problem = ""
+        except (InterlockError, OSError) as problem:
+            self._issuer_problem = f"it could not begin: {problem}"
+            self._log.error("the issuer does not serve", problem=str(problem))
+            if self._issuing is not None:
+                self._issuing.issuer = None
+        self._tell_issuer()
+
+    def _put_issuer(self) -> None:
         if self._issuing is None:
             if self._config.issuer is None:
                 return
@@ -235,6 +259,7 @@ class Control:
             )
             desk.client_changed = self._client_changed
             self._issuing.refresh = self._refresh_issuer
+            self._issuing.ended = self._say_farewell
         self._issuing.configure(self._config.issuer, compile_issuers(self._config, self._known))
 
     def _refresh_issuer(self, issuer: str) -> None:
@@ -242,10 +267,50 @@ class Control:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._watch.refresh, issuer)
 
+    def _say_farewell(self, sid: str, _why: str) -> None:
+        """From whatever thread: tell the clients of a session that it is over."""
+        if self._issuing is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._farewells.send, self._issuing.farewells(sid))
+
     def _client_changed(self, client: Client) -> None:
-        issuer = self._issuer()
-        if issuer is not None:
-            issuer.registry.put(client)
+        if self._issuing is not None:
+            self._issuing.client_changed(client)
+
+    def _tend_issuer(self) -> None:
+        """Have its keys follow each other, and begin what could not be begun."""
+        if self._config.issuer is None:
+            return
+        if self._issuer() is None:
+            self._configure_issuer()
+        if self._issuing is None or self._issuer() is None:
+            return
+        try:
+            self._issuing.tend()
+            self._issuer_problem = ""
+        except InterlockError as problem:
+            self._issuer_problem = f"its keys cannot be looked after: {problem}"
+            raise
+        finally:
+            self._tell_issuer()
+        self._bring_issuer()
+
+    def _bring_issuer(self) -> None:
+        """What it publishes, and its clients' certificates, to the workers."""
+        if self._issuer() is not None and self._builder.behind():
+            self._builder.rebuild()
+            wait_for_workers(self._builder)
+
+    def _tell_issuer(self) -> None:
+        """For `status`."""
+        status = self._issuing.status(self._issuer_problem) if self._issuing is not None else None
+        if status is None and self._config.issuer is not None:
+            status = IssuerStatus(self._config.issuer.url, False, self._issuer_problem)
+        if status != self._issuer_told:
+            try:
+                write_issuer(self._paths.run, status)
+                self._issuer_told = status
+            except OSError as problem:
+                self._log.error("how the issuer does cannot be told", problem=str(problem))
 
     # -- the background
 
@@ -261,6 +326,8 @@ class Control:
                     Counter.KEY_FETCHES_FAILED: self._watch.failures,
                 }
             )
+            if self._issuing is not None:
+                self._tallies.bring(self._issuing.notes.totals())
             await asyncio.sleep(BEAT)
 
     async def _keys_changed(self) -> None:
@@ -277,6 +344,15 @@ class Control:
             except InterlockError as problem:
                 self._log.error("housekeeping failed", problem=str(problem))
             await asyncio.sleep(HOUSEKEEPING)
+
+    async def _keep_issuer(self) -> None:
+        """Apart from the rest, whose faults must not keep a key from being published in time."""
+        while True:
+            await asyncio.sleep(ISSUING)
+            try:
+                await self._change(self._tend_issuer)
+            except InterlockError as problem:
+                self._log.error("the issuer cannot be looked after", problem=str(problem))
 
     async def _keep_subjects(self) -> None:
         """Take in who ended segments name, and go through with erasures: their keys are turned from here."""
@@ -298,8 +374,7 @@ class Control:
             self._jwks = jwks(self._desk.keyring)  # the overlap may be over
         if renewed:
             hand_over(self._handover, self._desk.keyring, self._config)
-        turned = self._issuing is not None and self._issuing.tend()
-        if renewed or turned or self._builder.overlay() > OVERLAY:
+        if renewed or self._builder.overlay() > OVERLAY:
             self._builder.rebuild()
             wait_for_workers(self._builder)
         self._guard_recipient()
@@ -356,6 +431,9 @@ class Control:
         """What upstreams verify with first; then what workers sign with."""
         self._jwks = jwks(self._desk.keyring)
         hand_over(self._handover, self._desk.keyring, self._config)
+        if self._issuing is not None:
+            self._issuing.keys_turned()
+            self._tell_issuer()
         self._builder.rebuild()
         wait_for_workers(self._builder)
 

@@ -10,7 +10,10 @@ from typing import Any
 import msgspec
 
 from interlock.clock import SECOND, Clock, SystemClock
+from interlock.control.issuer_status import IssuerStatus, read_issuer
 from interlock.control.publishing.status import PartyStatus, PublishingStatus, problems_of, read_publishing
+from interlock.control.signals.status import problems_of as signal_problems
+from interlock.control.signals.status import read_signals
 from interlock.errors import SnapshotError
 from interlock.snapshot import NodePage, Process
 from interlock.snapshot.exports import ExportStatus, read_statuses
@@ -111,12 +114,19 @@ def _describe(node: NodeFile | None, page: NodePage, clock: Clock, record: Path)
     status["exports"] = [_export(one) for one in exports]
     publishing = read_publishing(record.parent / "run")
     status["publishing"] = _publishing(publishing, clock.wall()) if publishing is not None else None
+    issuer = read_issuer(record.parent / "run")
+    status["issuer"] = _issuer(issuer, processes) if issuer is not None else None
+    signals = read_signals(record.parent / "run")
+    status["signals"] = msgspec.to_builtins(signals) if signals is not None else None
     sealed = words[SEALED_NS] or (supervisor.started_ns if supervisor is not None else 0)
     status["problems"] = _problems(status, processes, node, now, clock.wall() - sealed)
     if status["running"]:
         status["problems"] += _clock_problems(words, now, clock.wall())
         status["problems"] += [problem for one in exports if (problem := one.problem())]
         status["problems"] += problems_of(publishing, clock.wall()) if publishing is not None else []
+        status["problems"] += signal_problems(signals, clock.wall()) if signals is not None else []
+        if issuer is not None and issuer.problem:
+            status["problems"].append(f"issuer: {issuer.problem}")
     assert words[SLOTS] == page.slots
     return status
 
@@ -173,6 +183,19 @@ def _export(one: ExportStatus) -> dict[str, Any]:
         "error": one.error,
         "failing_since": rfc3339(one.failing_ns) if one.failing_ns else None,
         "next_try": rfc3339(one.retry_ns) if one.retry_ns else None,
+    }
+
+
+def _issuer(one: IssuerStatus, processes: list[Process]) -> dict[str, Any]:
+    return {
+        "url": one.url,
+        "serving": one.serving and any(process.kind == "control" and process.alive for process in processes),
+        "problem": one.problem,
+        "clients": one.clients,
+        "keys": [
+            {"kid": key.kid, "algorithm": key.algorithm, "state": key.state, "begins": rfc3339(key.begins_ns)}
+            for key in one.keys
+        ],
     }
 
 

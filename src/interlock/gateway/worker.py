@@ -267,7 +267,8 @@ class Worker:
         spec = node.listeners[index]
         if spec.tls == "off":
             return None
-        return Certificates(spec, [trust.ca_pem for trust in node.trust.values()], self._handed.server)
+        bundles = [trust.ca_pem for trust in node.trust.values()]
+        return Certificates(spec, [*bundles, *node.client_anchors], self._handed.server)
 
     def _remake_tls(self) -> None:
         """New contexts: new ticket keys, and certificates that were replaced on disk."""

@@ -47,6 +47,9 @@ class Registry:
         self._lookup_key = lookup_key
         self._known = {client.client_id: Known(client) for client in clients.all() if not client.disabled}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def get(self, client_id: str) -> Known | None:
         """The client of that id, unless it is disabled."""
         return self._known.get(client_id)

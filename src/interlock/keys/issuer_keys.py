@@ -68,9 +68,9 @@ def keep(box: Box, keys: list[IssuerKey]) -> None:
 def plan(
     keys: list[IssuerKey], schedule: Schedule, now: int, make: Callable[[str], bytes], *, turn: bool = False
 ) -> list[IssuerKey]:
-    """The keys that are published from now on: what is due is made, what is over is dropped. `current` says which signs.
+    """The keys that are published from now on: what is due is made, what is over is dropped.
 
-    `make(algorithm)` gives a new one in PEM. `turn`: a new key signs at once, because somebody fears for the present
+    `current` says which of them signs. `make(algorithm)` gives a new one in PEM. `turn`: a new key signs at once, because somebody fears for the present
     ones, which are then gone; whatever they signed is refused.
     """
     if turn or not keys:

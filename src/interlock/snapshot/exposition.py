@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from interlock.model.reason import CODES, Reason
-from interlock.snapshot.metrics import DURATION_BUCKETS, DURATIONS_US, GAUGES, REFUSED, Counter
+from interlock.snapshot.metrics import DURATION_BUCKETS, DURATIONS_US, GAUGES, OAUTH_WORD, REFUSED, Counter
 from interlock.snapshot.page import FIRST_WORKER_SLOT, Process
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -56,6 +56,7 @@ _WORDS: dict[Counter, tuple[frozenset[str], str, str]] = {
     Counter.SNAPSHOTS_BUILT: (CONTROL, "snapshots_built_total", "Snapshots built since the node started serving."),
     Counter.KEY_FETCHES: (CONTROL, "issuer_key_fetches_total", "Looks for newer keys of issuers."),
     Counter.KEY_FETCHES_FAILED: (CONTROL, "issuer_key_fetch_failures_total", "Looks for newer keys that failed."),
+    Counter.TOKENS_ISSUED: (CONTROL, "tokens_issued_total", "Access tokens issued by the authorization server."),
     Counter.OPEN_CONNECTIONS: (WORKERS, "open_connections", "Connections open now."),
     Counter.OPEN_HANDSHAKES: (WORKERS, "open_handshakes", "TLS handshakes in progress now."),
     Counter.OPEN_CALLS: (WORKERS, "open_calls", "Calls in progress now."),
@@ -106,7 +107,12 @@ def _by_label(rows: list[Row]) -> Iterator[Family]:
     answers: list[tuple[Labels, Value]] = []
     calls: list[tuple[Labels, Value]] = []
     connections: list[tuple[Labels, Value]] = []
+    issuer: list[tuple[Labels, Value]] = []
     for process, row in rows:
+        if process.kind in CONTROL:
+            issuer += [
+                ({"process": process_label(process), "error": error}, row[word]) for error, word in OAUTH_WORD.items()
+            ]
         if process.kind not in WORKERS:
             continue
         name = process_label(process)
@@ -120,6 +126,7 @@ def _by_label(rows: list[Row]) -> Iterator[Family]:
     yield Family(
         "connections_refused_total", "counter", "Connections that ended before they carried a call.", connections
     )
+    yield Family("issuer_refusals_total", "counter", "Refusals of the authorization server, by error.", issuer)
 
 
 def _durations(rows: list[Row]) -> Iterator[str]:

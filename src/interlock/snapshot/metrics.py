@@ -62,6 +62,7 @@ class Counter(IntEnum):
     SNAPSHOTS_BUILT = 24
     KEY_FETCHES = 25
     KEY_FETCHES_FAILED = 26
+    TOKENS_ISSUED = 27
     # Gauges: what is so now. Set to nothing when a new process takes the row.
     OPEN_CONNECTIONS = 40
     OPEN_HANDSHAKES = 41
@@ -73,8 +74,17 @@ GAUGES: Final = tuple(counter for counter in Counter if counter >= Counter.OPEN_
 DURATION_BUCKETS: Final = 48  # first word of the histogram
 REFUSED: Final = 80  # first word of the refusals, one per reason in the order of `CODES`
 REFUSED_WORD: Final = {reason: REFUSED + number for number, reason in enumerate(CODES)}
+# What the authorization server refuses with; the last one stands for all others.
+OAUTH_ERRORS: Final[tuple[str, ...]] = (
+    *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type"),
+    *("invalid_scope", "invalid_target", "invalid_dpop_proof", "use_dpop_nonce", "access_denied", "login_required"),
+    *("invalid_request_uri", "invalid_authorization_details", "temporarily_unavailable", "other"),
+)
+OAUTH_REFUSED: Final = 208  # first word of these, one per error
+OAUTH_WORD: Final = {error: OAUTH_REFUSED + number for number, error in enumerate(OAUTH_ERRORS)}
 assert DURATION_BUCKETS + len(DURATIONS_US) < REFUSED
-assert REFUSED + len(CODES) <= _WIDTH
+assert REFUSED + len(CODES) <= OAUTH_REFUSED
+assert OAUTH_REFUSED + len(OAUTH_ERRORS) <= _WIDTH
 
 
 def duration_word(duration_ns: int) -> int:
@@ -162,7 +172,7 @@ class Tallies:
         self._row = row
         self._brought: dict[int, int] = {}
 
-    def bring(self, totals: Mapping[Counter, int]) -> None:
+    def bring(self, totals: Mapping[int, int]) -> None:
         """Counters by their totals since this process began, gauges by what they are now."""
         row, brought = self._row, self._brought
         for counter, total in totals.items():

@@ -166,3 +166,4 @@ class NodeSpec(msgspec.Struct, frozen=True):
     max_stale_ns: int = 3_600_000_000_000
     max_unsealed_ns: int = 30_000_000_000
     auto_ca: str = ""  # PEM of the local CA, when a listener uses it
+    client_anchors: list[str] = []  # PEM of clients' self-signed certificates that a handshake takes; no route does
