@@ -35,7 +35,7 @@ from interlock.issuer.backchannel import Farewell, farewells
 from interlock.issuer.means import Means
 from interlock.issuer.passwords import Hasher, Pool
 from interlock.issuer.people import People
-from interlock.issuer.service import Issuer, Proofs, Replays
+from interlock.issuer.service import Issuer, Notes, Proofs, Replays
 from interlock.issuer.signing import Keys
 from interlock.keys import Keyring, factor_key
 from interlock.snapshot import IssuerSpec, NodePage, Revoked, Snapshot, TrustSpec
@@ -46,8 +46,8 @@ from interlock.store.model import Revocation
 from interlock.store.revocations import Revocations
 
 if TYPE_CHECKING:
-    from interlock.audit import ActRecorder
     from interlock.config import OwnIssuer
+    from interlock.issuer.signals.api import Transmitter
 
 
 class Known:
@@ -115,7 +115,7 @@ class IssuerDesk:
         keyring: Keyring,
         state: State,
         publisher: Publisher,
-        record: ActRecorder,
+        record: Notes,
         proofs: Proofs,
         replays: Replays,
         clock: Clock,
@@ -131,6 +131,7 @@ class IssuerDesk:
         self._factor_key = factor_key(keyring)
         self._hasher, self._pool = Hasher(), Pool()
         self.ended: Callable[[str, str], None] = lambda _sid, _why: None
+        self.signals: Transmitter | None = None
         self._revoker = StateRevoker(state, publisher, lambda: self._url, clock)
         self._proofs = proofs
         self._replays = replays
@@ -186,6 +187,7 @@ class IssuerDesk:
         )
         issuer.exchanged, issuer.asserted = self._outside.exchanged, self._outside.asserted
         issuer.references = self._references
+        issuer.signals = self.signals if settings.signals is not None else None
         if before is not None:
             issuer.codes = before.codes  # whoever is about to sign in goes on
         self.issuer = issuer

@@ -12,16 +12,20 @@ import base64
 import binascii
 import os
 import socket
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from interlock.control.address import socket_name
+from interlock.control.signals.receiver import PATH as SIGNALS
 from interlock.gateway.http1 import END, NEED_DATA, Malformed, RequestHead, RequestReader, status_line
 from interlock.issuer.app import ENDPOINTS, handle
 from interlock.issuer.errors import NotYet
 from interlock.issuer.http import Request, Response
+from interlock.issuer.means import Answer
 from interlock.issuer.service import Issuer
 
 SOCKET = "issuer.sock"
@@ -39,6 +43,7 @@ class IssuerServer:
 
     def __init__(self, run_dir: Path, issuer: Callable[[], Issuer | None], path: Callable[[], str]) -> None:
         """`path()`: that of the issuer's URL, in front of its endpoints'."""
+        self.receive: Callable[[Request], Response] | None = None  # signals of others, also without an issuer of ours
         self._socket = run_dir / SOCKET
         self.issuer = issuer
         self.path = path
@@ -68,6 +73,9 @@ class IssuerServer:
 
     def answer(self, request: Request, done: Callable[[Response], None]) -> None:
         """Have a request answered: now, or by a thread if it waits for something."""
+        if request.path == SIGNALS and self.receive is not None:
+            self._in_thread(partial(self.receive, request), request, done)
+            return
         issuer = self.issuer()
         if issuer is None:
             done(BUSY)
@@ -75,25 +83,43 @@ class IssuerServer:
         endpoint = ENDPOINTS.get(request.path)
         if endpoint is None or not endpoint.slow(request):
             try:
-                done(handle(issuer, request))
+                self._settle(handle(issuer, request), done)
             except NotYet as problem:
                 self._again(request, done, problem.wait)
             return
+        self._in_thread(partial(handle, issuer, request), request, done)
+
+    def _in_thread(self, work: Callable[[], Answer], request: Request, done: Callable[[Response], None]) -> None:
         if self._waiting >= WAITING:
             done(BUSY)
             return
         self._waiting += 1
-        future = asyncio.get_running_loop().run_in_executor(self._threads, handle, issuer, request)
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-        def ended(future: asyncio.Future[Response]) -> None:
+        def ended(future: asyncio.Future[Answer]) -> None:
             self._waiting -= 1
             problem = None if future.cancelled() else future.exception()
             if isinstance(problem, NotYet):
                 self._again(request, done, problem.wait)
+            elif future.cancelled() or problem is not None:
+                done(BUSY)
             else:
-                done(BUSY if future.cancelled() or problem is not None else future.result())
+                self._settle(future.result(), done)
 
         future.add_done_callback(ended)
+
+    def _settle(self, answer: Answer, done: Callable[[Response], None]) -> None:
+        """A response is given at once, the promise of one when it is kept."""
+        if isinstance(answer, Response):
+            done(answer)
+            return
+        loop = asyncio.get_running_loop()
+
+        def kept(future: Future[Response]) -> None:
+            broken = future.cancelled() or future.exception() is not None
+            loop.call_soon_threadsafe(done, BUSY if broken else future.result())
+
+        answer.add_done_callback(kept)
 
     def _again(self, request: Request, done: Callable[[Response], None], wait: float) -> None:
         """When the clock has left the second of a revocation."""
@@ -106,7 +132,7 @@ class IssuerServer:
 
     def wall(self) -> int:
         issuer = self.issuer()
-        return 0 if issuer is None else issuer.clock.wall()
+        return time.time_ns() if issuer is None else issuer.clock.wall()
 
 
 class Connection(asyncio.Protocol):
@@ -222,6 +248,6 @@ def _within(path: str, prefix: str) -> str:
     """The path without that of the issuer's URL, which stands before an endpoint's and, of OAuth's metadata, after."""
     if not prefix:
         return path
-    if path.startswith("/.well-known/oauth-"):
+    if path.startswith(("/.well-known/oauth-", "/.well-known/ssf-")):
         return path.removesuffix(prefix)
     return path.removeprefix(prefix)

@@ -36,10 +36,12 @@ from interlock.control.publish import Publisher
 from interlock.control.publishing.job import PublishingJob
 from interlock.control.reload import apply, changes_between, read_applied, wait_for_workers
 from interlock.control.service import REVOCABLE, Administration, Row
+from interlock.control.signals.job import SignalsJob
+from interlock.control.signals.telling import Telling
 from interlock.control.socket import ControlSocket
 from interlock.control.wire import os_actor
 from interlock.errors import InterlockError, NodeError
-from interlock.keys import Handover, RecordDays
+from interlock.keys import Handover, RecordDays, factor_key
 from interlock.keys.inventory import KEK
 from interlock.model import Event, Principal
 from interlock.snapshot import Counter, MetricsPage, NodePage, Tallies
@@ -94,6 +96,7 @@ class Control:
         self._issuer_server = IssuerServer(paths.run, self._issuer, lambda: self._issuer_path)
         self._farewells = Farewells(log)
         self._publishing = PublishingJob(paths, log, self._clock)
+        self._signals: SignalsJob | None = None
         self._changes = ThreadPoolExecutor(1, "changes")
         self._revoking = ThreadPoolExecutor(1, "revoking")
         self._questions = ThreadPoolExecutor(READERS, "questions")
@@ -117,6 +120,7 @@ class Control:
         await self._change(self._configure_issuer)
         await self._issuer_server.start()
         await self._change(lambda: self._publishing.configure(self._config.record))
+        await self._change(self._configure_signals)
         self._begin(self._serve_admin())
         self._begin(self._keep_house())
         self._begin(self._keep_issuer())
@@ -139,6 +143,8 @@ class Control:
             for task in list(self._tasks):
                 task.cancel()
             await loop.run_in_executor(self._changes, self._publishing.close)
+            if self._signals is not None:
+                await loop.run_in_executor(self._changes, self._signals.close)
             await loop.run_in_executor(self._revoking, int)  # what has begun ends
             self._revoking.shutdown()
             self._questions.shutdown(wait=False, cancel_futures=True)
@@ -194,6 +200,7 @@ class Control:
         done = await self._change(lambda: self._apply(actor))
         self._watch.configure(self._config)
         await self._change(lambda: self._publishing.configure(self._config.record))
+        await self._change(self._configure_signals)
         return done
 
     def _apply(self, actor: Principal) -> dict[str, Any]:
@@ -252,7 +259,7 @@ class Control:
                 desk.keyring,
                 desk.state,
                 publisher,
-                desk.acts(ISSUER),
+                Telling(desk.acts(ISSUER), desk.outbox, "user"),
                 proofs,
                 replays,
                 self._clock,
@@ -261,6 +268,30 @@ class Control:
             self._issuing.refresh = self._refresh_issuer
             self._issuing.ended = self._say_farewell
         self._issuing.configure(self._config.issuer, compile_issuers(self._config, self._known))
+
+    def _configure_signals(self) -> None:
+        """Begin or change what is told to others, and taken from them."""
+        desk, config = self._desk, self._config
+        wanted = config.issuer is not None and config.issuer.signals is not None
+        if self._signals is None:
+            if not wanted and not any(issuer.signals is not None for issuer in config.identity.issuers):
+                return
+            self._signals = SignalsJob(
+                self._paths,
+                desk.state,
+                self._clock,
+                self._log,
+                config=lambda: self._config,
+                streams=desk.streams,
+                desk=desk.revocations,
+                signer=lambda: None if (issuer := self._issuer()) is None else issuer.keys.signer,
+                key=lambda: factor_key(desk.keyring),
+                refresh=self._refresh_issuer,
+                acts=lambda: desk.acts(NODE),
+            )
+            desk.outbox.filled = self._signals.look
+            self._issuer_server.receive = self._signals.push
+        self._signals.configure()
 
     def _refresh_issuer(self, issuer: str) -> None:
         """From any thread: somebody came with a key of an outside issuer that is not known."""

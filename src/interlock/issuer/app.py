@@ -14,22 +14,27 @@ from typing import Final
 import msgspec
 
 from interlock.errors import InterlockError, RecordUnavailable, StateError
-from interlock.issuer import metadata
+from interlock.issuer import device_page, metadata
 from interlock.issuer.authorize import authorize, decide, go_on
 from interlock.issuer.client_auth import claimed
+from interlock.issuer.device import PAGE, device_authorization
 from interlock.issuer.errors import NotYet, OAuthError
 from interlock.issuer.grants.authorization_code import authorization_code
 from interlock.issuer.grants.client_credentials import client_credentials
+from interlock.issuer.grants.device_code import device_code
 from interlock.issuer.grants.jwt_bearer import jwt_bearer
 from interlock.issuer.grants.refresh_token import refresh_token
 from interlock.issuer.grants.token_exchange import token_exchange
 from interlock.issuer.http import Request, Response, error_response, json_response
 from interlock.issuer.introspection import introspect
 from interlock.issuer.logout import confirmed, logout
+from interlock.issuer.means import Answer
 from interlock.issuer.par import push
+from interlock.issuer.people import PATHS
 from interlock.issuer.revocation import revoke
 from interlock.issuer.service import (
     AUTHORIZE,
+    DEVICE,
     END_SESSION,
     INTROSPECT,
     JWKS,
@@ -39,6 +44,7 @@ from interlock.issuer.service import (
     USERINFO,
     Issuer,
 )
+from interlock.issuer.signals import api as signals
 from interlock.issuer.token import GrantType, token
 from interlock.issuer.userinfo import userinfo
 from interlock.model import Event
@@ -49,6 +55,7 @@ GRANTS: Final[dict[str, GrantType]] = {
     "client_credentials": client_credentials,
     "authorization_code": authorization_code,
     "refresh_token": refresh_token,
+    "urn:ietf:params:oauth:grant-type:device_code": device_code,
     "urn:ietf:params:oauth:grant-type:token-exchange": token_exchange,
     "urn:ietf:params:oauth:grant-type:jwt-bearer": jwt_bearer,
 }
@@ -61,7 +68,7 @@ UNAVAILABLE: Final = OAuthError("temporarily_unavailable", "try again in a momen
 class Endpoint(msgspec.Struct, frozen=True):
     """One path of the issuer."""
 
-    handle: Callable[[Issuer, Request], Response]
+    handle: Callable[[Issuer, Request], Answer]
     methods: tuple[str, ...]
     slow: Callable[[Request], bool] = lambda _request: True
     page: bool = False  # a person sees it
@@ -91,6 +98,10 @@ def _given(request: Request, name: str) -> str:
         return ""
 
 
+def _of_people(issuer: Issuer, request: Request) -> Answer:
+    return issuer.people.handle(request)
+
+
 def _jwks(issuer: Issuer, _request: Request) -> Response:
     return json_response(issuer.keys.jwks, fields=CACHED, kind="application/jwk-set+json")
 
@@ -113,18 +124,30 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     f"{AUTHORIZE}/continue": Endpoint(go_on, ("GET",), page=True),
     f"{AUTHORIZE}/consent": Endpoint(decide, ("POST",), page=True),
     END_SESSION: Endpoint(logout, ("GET", "POST"), page=True),
+    DEVICE: Endpoint(device_authorization, ("POST",)),
+    PAGE: Endpoint(device_page.page, ("GET", "POST"), page=True),
+    f"{PAGE}/continue": Endpoint(device_page.page, ("GET",), page=True),
+    device_page.CONSENT: Endpoint(device_page.decide, ("POST",), page=True),
     f"{END_SESSION}/confirm": Endpoint(confirmed, ("POST",), page=True),
+    **{path: Endpoint(_of_people, methods, page=True) for path, methods in PATHS.items()},
     JWKS: Endpoint(_jwks, ("GET",), _quick),
     metadata.WELL_KNOWN_OAUTH: Endpoint(_server_metadata, ("GET",), _quick),
     metadata.WELL_KNOWN_OPENID: Endpoint(_server_metadata, ("GET",), _quick),
     metadata.WELL_KNOWN_RESOURCE: Endpoint(_resource_metadata, ("GET",), _quick),
+    signals.WELL_KNOWN: Endpoint(signals.metadata, ("GET",), _quick),
+    signals.STREAMS: Endpoint(signals.manage, ("GET", "POST", "PATCH", "PUT", "DELETE")),
+    signals.STATUS: Endpoint(signals.status, ("GET", "POST")),
+    signals.ADD_SUBJECT: Endpoint(signals.add_subject, ("POST",)),
+    signals.REMOVE_SUBJECT: Endpoint(signals.remove_subject, ("POST",)),
+    signals.VERIFY: Endpoint(signals.verify, ("POST",)),
+    signals.POLL: Endpoint(signals.poll, ("POST",)),
 }
 # What pages of other origins may read: nothing of it depends on who asks.
 OPEN: Final = frozenset({JWKS, metadata.WELL_KNOWN_OAUTH, metadata.WELL_KNOWN_OPENID, metadata.WELL_KNOWN_RESOURCE})
 
 
-def handle(issuer: Issuer, request: Request) -> Response:
-    """The answer to one request; raises nothing but `NotYet`: ask again then."""
+def handle(issuer: Issuer, request: Request) -> Answer:
+    """The answer to one request, or the promise of one; raises nothing but `NotYet`: ask again then."""
     endpoint = ENDPOINTS.get(request.path)
     if endpoint is None:
         return json_response({"error": "not_found"}, 404)
@@ -133,12 +156,12 @@ def handle(issuer: Issuer, request: Request) -> Response:
     try:
         answer = endpoint.handle(issuer, request)
         nonce = request.proved.get("nonce")  # for the next proof (RFC 9449 section 8.2)
-        return answer.with_fields(("dpop-nonce", nonce)) if nonce else answer
+        return answer.with_fields(("dpop-nonce", nonce)) if nonce and isinstance(answer, Response) else answer
     except NotYet:
         raise
     except OAuthError as problem:
-        answer = refused(issuer, request, problem)
-        return issuer.people.problem(request, problem) if endpoint.page and answer.status < 500 else answer
+        said = refused(issuer, request, problem)
+        return issuer.people.problem(request, problem) if endpoint.page and said.status < 500 else said
     except (RecordUnavailable, StateError) as problem:
         log.error("%s: %s", request.path, problem)
         return error_response(UNAVAILABLE)

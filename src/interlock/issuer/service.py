@@ -15,6 +15,7 @@ from interlock.config import OwnIssuer
 from interlock.identity import TokenVerifier
 from interlock.issuer.codes import Codes
 from interlock.issuer.details import validate
+from interlock.issuer.device_requests import DeviceRequests
 from interlock.issuer.errors import NotYet, OAuthError
 from interlock.issuer.http import Request, Response
 from interlock.issuer.registry import Registry
@@ -26,7 +27,9 @@ from interlock.store.clients import Client, Clients, Grant
 if TYPE_CHECKING:
     from interlock.issuer.authorization_request import AuthorizationRequest
     from interlock.issuer.flows import Asked
+    from interlock.issuer.means import Answer
     from interlock.issuer.sessions import Session
+    from interlock.issuer.signals.api import Transmitter
 
 TOKEN, AUTHORIZE, PAR, REVOKE, INTROSPECT, JWKS, USERINFO, END_SESSION, DEVICE, REGISTER = (
     "/oauth/token",
@@ -86,7 +89,18 @@ class References(Protocol):
 class People(Protocol):
     """What is known of those who sign in."""
 
-    acr_values: tuple[str, ...]  # how strongly they can
+    @property
+    def acr_values(self) -> tuple[str, ...]:
+        """How strongly they can."""
+        ...
+
+    def handle(self, request: Request) -> Answer:
+        """One of the pages for people."""
+        ...
+
+    def tend(self, now: int) -> None:
+        """Housekeeping, now and then."""
+        ...
 
     def session(self, request: Request) -> Session | None:
         """Who is signed in at the browser that sends the request."""
@@ -108,12 +122,32 @@ class People(Protocol):
         client: Client,
         scopes: Sequence[tuple[str, str]],
         asked: AuthorizationRequest,
+        *,
+        action: str = ...,
+        saying: str = ...,
     ) -> Response:
-        """A page that asks whether the client may have these scopes, each with its meaning."""
+        """A page that asks whether the client may have these scopes, each with its meaning.
+
+        It goes to `action`, a path of ours, and says `saying` first.
+        """
         ...
 
     def consented(self, request: Request, session: Session) -> tuple[str, bool]:
         """The flow of a page that was sent back, and whether it was allowed; raises `OAuthError` for a forged one."""
+        ...
+
+    def ask_device(
+        self, request: Request, session: Session, action: str, *, code: str = ..., error: str = ...
+    ) -> Response:
+        """A page that asks for the code of a device; it goes to `action`, a path of ours."""
+        ...
+
+    def device_code(self, request: Request, session: Session) -> str:
+        """The code of a page that was sent back; raises `OAuthError` for a forged one."""
+        ...
+
+    def say(self, title: str, line: str) -> Response:
+        """A page that says how something ended."""
         ...
 
     def problem(self, request: Request, problem: OAuthError) -> Response:
@@ -195,6 +229,7 @@ class Issuer:
         self.tokens = tokens
         self.clock = clock
         self.codes = Codes()
+        self.devices = DeviceRequests()
         self.vouched = vouched
         self.people = people
         self._proofs = proofs
@@ -202,6 +237,7 @@ class Issuer:
         # Of outside issuers, as the file names them: whose tokens are exchanged, and whose stand for a credential.
         self.exchanged: TokenVerifier | None = None
         self.asserted: TokenVerifier | None = None
+        self.signals: Transmitter | None = None  # None: nobody is told of anything
         self.references: References | None = None  # None: opaque tokens are not offered
 
     @property
