@@ -17,6 +17,7 @@ from interlock.errors import NotFound, UsageError
 from interlock.keys import Keyring
 from interlock.model import Event
 from interlock.store import Erasure, Hold, Persons, State
+from interlock.store.accounts import Accounts
 
 if TYPE_CHECKING:
     from interlock.audit import ActRecorder
@@ -73,7 +74,13 @@ class SubjectDesk:
             usable = [key.id for key in self._state.keys(principal=subject.value) if key.usable(now)]
             if usable:
                 raise UsageError(f"it can still call: revoke its API keys first ({', '.join(usable)})")
+            accounts = Accounts(self._state)
+            name = subject.value.removeprefix("user:interlock/")
+            account = accounts.find(name)
+            if account is not None and account.principal == subject.value and account.active:
+                raise UsageError(f"it can still sign in: disable it first (`interlock user disable {name}`)")
             self._state.forget(subject.value, f"service:interlock/erased-{person.pseudonym}", now)
+            accounts.forget(subject.value, f"erased-{person.pseudonym}")
         erasure = self._register.request(person, reason)
         self._register.finish(acts)
         if alone:

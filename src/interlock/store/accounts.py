@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from interlock.errors import NotFound, StateError, UsageError
-from interlock.store.schema import ACCOUNTS, FACTORS, LINKS, RECOVERY_CODES
+from interlock.store.schema import ACCOUNTS, FACTORS, LINKS, RECOVERY_CODES, SESSIONS
 from interlock.store.state import State
 
 ACTIVE, DISABLED = "active", "disabled"
@@ -259,7 +259,7 @@ class Accounts:
                 account = _account(row)
                 if account.principal != principal:
                     continue
-                for table in (FACTORS, RECOVERY_CODES, LINKS):
+                for table in (FACTORS, RECOVERY_CODES, LINKS, SESSIONS):
                     connection.execute(delete(table).where(table.c.account == account.id))
                 _store(connection, replace(account, name=name, password=b"", invitation=b"", roles=()))
 

@@ -244,6 +244,18 @@ def test_disabling_ends_sessions_and_marks_tokens(whole: Administration) -> None
     assert "session sid-1" in refused
 
 
+def test_who_is_erased_leaves_no_name(whole: Administration) -> None:
+    perform(whole, "user.create", name="alice", roles=["caller"])
+    with pytest.raises(UsageError, match="user disable alice"):
+        perform(whole, "audit.erase", subject="user:interlock/alice", reason="asked to")
+    perform(whole, "user.disable", name="alice")
+    perform(whole, "audit.erase", subject="user:interlock/alice", reason="asked to")
+    (shown,) = perform(whole, "user.list")["users"]
+    assert shown["name"].startswith("erased-")
+    files = whole.paths.state.parent.glob("state.db*")
+    assert not any(b"alice" in path.read_bytes() for path in files)
+
+
 def test_operations_are_read_strictly(whole: Administration) -> None:
     for op, arguments in [
         ("user.nothing", {}),
