@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from interlock.clock import SECOND
-from interlock.control.issuer_routes import issuer_routes, own_issuer, own_service
+from interlock.control.issuer_routes import issuer_routes, own_issuer, own_service, signal_route
 from interlock.control.issuers import DISCOVERY, KnownKeys
 from interlock.control.paths import Paths
 from interlock.errors import KeyMaterialError
@@ -40,7 +40,7 @@ def compile_node(config: Config, paths: Paths, now: int) -> NodeSpec:
         built_ns=now,
         worker_count=config.worker_count,
         listeners=_listeners(config, paths),
-        services=_services(config) | own_service(config.issuer, paths),
+        services=_services(config) | own_service(config.issuer, paths, signals=config.identity.pushing),
         issuers=compile_issuers(config, KnownKeys(paths.jwks), callers=True) + own_issuer(config.issuer, paths),
         trust={
             name: TrustSpec(
@@ -66,6 +66,8 @@ def compile_routes(config: Config) -> Iterator[RouteSpec]:
     """The routes in the order of the file, and those of the authorization server."""
     if config.issuer is not None:
         yield from issuer_routes(config.issuer)
+    if config.identity.pushing:
+        yield signal_route(config.issuer)
     for route in config.routes:
         yield RouteSpec(
             id=route.id,

@@ -189,7 +189,7 @@ class IssuerDesk:
         issuer.references = self._references
         issuer.signals = self.signals if settings.signals is not None else None
         if before is not None:
-            issuer.codes = before.codes  # whoever is about to sign in goes on
+            issuer.codes, issuer.devices = before.codes, before.devices  # whoever is about to sign in goes on
         self.issuer = issuer
 
     def renew(self, outside: Sequence[IssuerSpec]) -> None:

@@ -10,13 +10,13 @@ from interlock.model import Event
 from interlock.snapshot.metrics import OAUTH_ERRORS, OAUTH_WORD, Counter
 
 if TYPE_CHECKING:
-    from interlock.audit import ActRecorder
+    from interlock.issuer.service import Notes
 
 
 class CountedNotes:
     """`interlock.issuer.service.Notes`. For many threads."""
 
-    def __init__(self, record: ActRecorder) -> None:
+    def __init__(self, record: Notes) -> None:
         self._record = record
         self._lock = threading.Lock()
         self.issued = 0

@@ -11,11 +11,12 @@ import signal
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from interlock.clock import SystemClock
+from interlock.clock import SECOND, SystemClock
 from interlock.control.build import SnapshotBuilder
 from interlock.control.certificates import ensure_certificate
 from interlock.control.check import load_checked
@@ -37,6 +38,7 @@ from interlock.control.publishing.job import PublishingJob
 from interlock.control.reload import apply, changes_between, read_applied, wait_for_workers
 from interlock.control.service import REVOCABLE, Administration, Row
 from interlock.control.signals.job import SignalsJob
+from interlock.control.signals.status import write_signals
 from interlock.control.signals.telling import Telling
 from interlock.control.socket import ControlSocket
 from interlock.control.wire import os_actor
@@ -46,6 +48,7 @@ from interlock.keys.inventory import KEK
 from interlock.model import Event, Principal
 from interlock.snapshot import Counter, MetricsPage, NodePage, Tallies
 from interlock.snapshot.page import CONTROL_SEEN_NS, CONTROL_SLOT, READY
+from interlock.store.clients import Clients
 
 if TYPE_CHECKING:
     from interlock.control.admin import AdminServer
@@ -58,6 +61,7 @@ ISSUING = 10.0
 SUBJECTS = 30.0
 PRUNING = 86_400.0
 EXPIRING = 3600.0
+KEPT = 7 * 86_400 * SECOND  # a grant that is over: who comes with its token is told nothing else, but the record is
 OVERLAY = 1024 * 1024  # bytes of changes after which a new snapshot takes them in
 READERS = 2  # questions to the record at a time
 FOLLOWERS = 8  # who watch the record at a time
@@ -275,6 +279,8 @@ class Control:
         wanted = config.issuer is not None and config.issuer.signals is not None
         if self._signals is None:
             if not wanted and not any(issuer.signals is not None for issuer in config.identity.issuers):
+                with suppress(OSError):
+                    write_signals(self._paths.run, None)
                 return
             self._signals = SignalsJob(
                 self._paths,
@@ -443,6 +449,7 @@ class Control:
             self._log.info("revocations that are over were dropped", count=dropped)
             self._builder.rebuild()
             wait_for_workers(self._builder)
+        Clients(self._desk.state).forget_grants(self._clock.wall() - KEPT)
 
     async def _prune(self, actor: Principal, *, dry_run: bool = False) -> dict[str, Any]:
         """The plan may take long, and must not keep anybody from revoking a key."""

@@ -33,6 +33,9 @@ from interlock.control.prune import Plan, PruneDesk, StateHolds, read_wanted
 from interlock.control.publish import Publisher
 from interlock.control.reading import Acknowledge, Export, Question, acknowledge, ask, export, opener
 from interlock.control.revocation import RevocationDesk
+from interlock.control.signals.outbox import Outbox
+from interlock.control.signals.streams import AddStream, Compliance, NamedStream, SetStatus, StreamDesk
+from interlock.control.signals.telling import Telling
 from interlock.control.status import read_status
 from interlock.control.subjects import AddHold, Erase, Progress, ReleaseHold, SubjectDesk
 from interlock.control.users import (
@@ -166,7 +169,24 @@ class Administration:
     def revocations(self) -> RevocationDesk:
         state = self.state
         kept = dependants(state, lambda client: self.client_changed(client))
-        return RevocationDesk(state, Publisher(self.paths, self.page), self.clock, kept)
+        return RevocationDesk(state, Publisher(self.paths, self.page), self.clock, kept, self.outbox.revoked)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """What others are told of."""
+        return Outbox(self.state, self.clock, lambda: self.config.issuer)
+
+    @cached_property
+    def streams(self) -> StreamDesk:
+        """Whom is told."""
+        return StreamDesk(
+            self.state,
+            self.clock,
+            self.outbox,
+            lambda: self.config.issuer,
+            lambda: factor_key(self.keyring),
+            lambda: self.acts(Principal("service", "interlock", "issuer")),
+        )
 
     @cached_property
     def user_desk(self) -> UserDesk:
@@ -178,7 +198,7 @@ class Administration:
 
     @cached_property
     def keyring_desk(self) -> KeyringDesk:
-        return KeyringDesk(self.keyring, self.clock)
+        return KeyringDesk(self.keyring, self.paths, self.clock)
 
     def plan_prune(self) -> Plan:
         """What was kept for long enough, and is under no hold. Only reads, and takes its time."""
@@ -231,6 +251,14 @@ class Administration:
                 return self.key_desk.list(lambda keys: self._last_used(keys, actor))
             case "client.create":
                 created = _read(arguments, CreateClient)
+                if (
+                    created.method == "tls_client_auth"
+                    and self.config.issuer is not None
+                    and not self.config.issuer.trust
+                ):
+                    raise UsageError(
+                        "tls_client_auth needs a bundle that vouches for certificates: `issuer: {trust: NAME}`"
+                    )
                 roles = frozenset(self.config.roles)
                 return self.client_desk.create(created, roles, self.keyring, self.acts(actor))
             case "client.list":
@@ -239,7 +267,12 @@ class Administration:
             case "client.rotate":
                 return self.client_desk.rotate(_read(arguments, RotateClient), self.keyring, self.acts(actor))
             case "client.disable":
-                return self.client_desk.disable(_read(arguments, NamedClient), self.acts(actor))
+                client = _read(arguments, NamedClient)
+                done = self.client_desk.disable(client, self.acts(actor))
+                self.outbox.disabled(client.id)
+                return done
+            case _ if op.startswith("signals."):
+                return self._signals(op, arguments, actor)
             case _ if op.startswith("user."):
                 return self._user(op, arguments, actor)
             case "revoke.list":
@@ -298,8 +331,27 @@ class Administration:
             case _:
                 raise UsageError(f"there is no operation {op!r}")
 
+    def _signals(self, op: str, arguments: dict[str, Any], actor: Principal) -> dict[str, Any]:
+        desk, acts = self.streams, self.acts(actor)
+        match op:
+            case "signals.streams":
+                _read(arguments, Nothing)
+                return desk.list()
+            case "signals.add":
+                return desk.add(_read(arguments, AddStream), acts)
+            case "signals.remove":
+                return desk.drop(_read(arguments, NamedStream), acts)
+            case "signals.status":
+                return desk.put_status(_read(arguments, SetStatus), acts)
+            case "signals.verify":
+                return desk.check(_read(arguments, NamedStream), acts)
+            case "signals.device-compliance":
+                return desk.compliance(_read(arguments, Compliance), acts)
+            case _:
+                raise UsageError(f"there is no operation {op!r}")
+
     def _user(self, op: str, arguments: dict[str, Any], actor: Principal) -> dict[str, Any]:
-        desk, acts = self.user_desk, self.acts(actor)
+        desk, acts = self.user_desk, Telling(self.acts(actor), self.outbox, "admin")
 
         def withdraw(principal: str) -> None:
             named = NamedCredentials(self.config, self.paths.snapshot)

@@ -79,6 +79,13 @@ class Outbox:
         by = "user" if why in ("signed out", "replaced") else "admin"
         self.announce("session-revoked", "", sid, by=by)
 
+    def disabled(self, client_id: str) -> None:
+        """For the desk of clients: one is refused for good, with all that it was given."""
+        issuer = self._issuer()
+        if issuer is not None and issuer.signals is not None:
+            subject = complex_subject(application=iss_sub(issuer.url, client_id))
+            self._put(issuer, "session-revoked", [subject], "admin", "", {})
+
     def revoked(self, doomed: Doomed, dead: Iterable[Dead], now: int) -> None:
         """For the revocation desk: something of our own was refused, with what hung on it."""
         issuer = self._issuer()
