@@ -58,6 +58,9 @@ def create(
     ] = None,
     san_uri: Annotated[str, typer.Option(metavar="URI", help="Of its certificate, as a SPIFFE ID.")] = "",
     san_dns: Annotated[str, typer.Option(metavar="NAME", help="Of its certificate.")] = "",
+    subject_dn: Annotated[
+        str, typer.Option(metavar="NAME", help="The subject of its certificate, as CN=billing,O=Example (RFC 4514).")
+    ] = "",
     bound: Annotated[
         str, typer.Option(metavar="HOW", help="Its tokens are bound: `dpop` or `certificate`. Default: not.")
     ] = "",
@@ -80,6 +83,7 @@ def create(
         "certificates": [_text(path) for path in certificate or []],
         "san_uri": san_uri,
         "san_dns": san_dns,
+        "subject_dn": subject_dn,
         "bound": bound,
         "opaque": opaque,
         "first_party": first_party,

@@ -58,6 +58,8 @@ def rotate(
 
     record: segments to come are sealed to the new one; the former private half stays, to read what there is.
     assertion: workers sign with the new one at once; upstreams verify with either until the overlap is over.
+    issuer: tokens are signed with the new one at once, and whatever the former ones signed is refused from now on. It
+    is for keys that somebody may have copied; otherwise they follow each other by themselves.
     kek: everything is sealed under the KEK that the file names by now. Write the new one there as `kek` and the one
     in use as `former_kek` first; broken off, run it again.
 

@@ -14,11 +14,14 @@ import msgspec
 from interlock.clock import Clock
 from interlock.config.secrets import SecretRef, parse_secret
 from interlock.control.compile import uses_own_authority
+from interlock.control.issuer_keys import tend_keys
+from interlock.control.paths import Paths
 from interlock.control.status import rfc3339
 from interlock.errors import NotFound, UsageError
 from interlock.keys import ASSERTION, LOOKUP, RECORD, Handed, Handover, Keyring, rotate_log_key
 from interlock.keys.assertion import jwk, public_half, thumbprint
 from interlock.keys.inventory import INVENTORY, KEK, KNOWN, OF_A_MONTH, Entry
+from interlock.keys.issuer_keys import ISSUER
 from interlock.keys.log_key import LOG
 from interlock.keys.record_keys import is_month
 from interlock.model import Event, Recorder
@@ -60,8 +63,9 @@ class Destroyed(msgspec.Struct, forbid_unknown_fields=True):
 class KeyringDesk:
     """The keys of one node."""
 
-    def __init__(self, keyring: Keyring, clock: Clock) -> None:
+    def __init__(self, keyring: Keyring, paths: Paths, clock: Clock) -> None:
         self._keyring = keyring
+        self._paths = paths
         self._clock = clock
 
     # -- the inventory
@@ -148,10 +152,16 @@ class KeyringDesk:
         elif name == LOG:
             record("")
             done["id"] = rotate_log_key(keyring).public.hex()
+        elif name == ISSUER:
+            if config.issuer is None:
+                raise UsageError("the file names no `issuer`")
+            record("")
+            done["id"] = tend_keys(config.issuer, keyring, self._paths, self._clock, turn=True).signer.kid
+            turned()
         elif name == KEK:
             done |= self._rotate_kek(wanted, config, record)
         else:
-            raise NotFound(f"there is no key {name!r} that is rotated (kek, record, assertion, log)")
+            raise NotFound(f"there is no key {name!r} that is rotated (kek, record, assertion, log, issuer)")
         return done
 
     def _rotate_kek(self, wanted: Turn, config: Config, record: Callable[[str], None]) -> dict[str, Any]:
