@@ -143,7 +143,8 @@ class Sessions:
 
     def revoke_session(self, sid: str, why: str, now: int) -> bool:
         """End one session; False if it was over."""
-        self._record.act(Event.SESSION_END, {"session": sid, "why": why})
+        row = self._signins.session_of(sid)
+        self._record.act(Event.SESSION_END, {"session": sid, "why": why} | self._whose(row))
         rows = self._signins.revoke(now, sid=sid)
         self._ended(sid, why)
         return bool(rows)
@@ -179,7 +180,7 @@ class Sessions:
         over = [row for row in self._signins.sessions(0) if not self._living(row, now)][:most]
         for row in over:
             why = "expired" if now >= row.expires else "idle"
-            self._record.act(Event.SESSION_END, {"session": row.sid, "why": why})
+            self._record.act(Event.SESSION_END, {"session": row.sid, "why": why} | self._whose(row))
             self._signins.revoke(min(now, row.expires - 1), sid=row.sid)
             self._ended(row.sid, why)
         return len(over)
@@ -199,8 +200,16 @@ class Sessions:
             self._signins.touch(row.hash, now)
 
     def _over(self, sid: str, why: str) -> None:
-        self._record.act(Event.SESSION_END, {"session": sid, "why": why})
+        self._record.act(Event.SESSION_END, {"session": sid, "why": why} | self._whose(self._signins.session_of(sid)))
         self._ended(sid, why)
+
+    def _whose(self, row: SessionRow | None) -> dict[str, str]:
+        if row is None:
+            return {}
+        try:
+            return {"principal": self._accounts.get(row.account).principal}
+        except NotFound:
+            return {}
 
     def _hash(self, cookie: str) -> bytes:
         return self._key.hash("session", cookie.encode())

@@ -3,6 +3,7 @@
     what                                             class
     a call that passed, or was refused on a route    6003 API Activity
     a credential that was missing or not accepted    3002 Authentication (Logon, Failure)
+    somebody signed in or out, or failed to          3002 Authentication (Logon, Logoff)
     a call refused before there was a route          4002 HTTP Activity
     refusals counted, a TLS handshake refused        4001 Network Activity (Refuse)
     keys, certificates, the file, the record read    3004 Entity Management
@@ -16,6 +17,7 @@ there is one. What the schema has no place for is under `unmapped`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from interlock import __version__
@@ -74,6 +76,20 @@ _ENTITY = {  # of 3004: activity, its caption, what was managed
     "config:refused": (3, "Update", "configuration"),
     "record:read": (2, "Read", "record"),
     "record:gap-acknowledged": (3, "Update", "record"),
+    "user:create": (1, "Create", "user"),
+    "user:change": (3, "Update", "user"),
+    "user:password": (3, "Update", "user"),
+    "user:enable": (8, "Enable", "user"),
+    "user:disable": (9, "Disable", "user"),
+    "signin:locked": (12, "Suspend", "user"),
+    "user:unlock": (13, "Resume", "user"),
+    "factor:add": (6, "Enroll", "second factor"),
+    "factor:remove": (7, "Unenroll", "second factor"),
+}
+_SIGN_INS = {  # of 3002: activity, its caption, status
+    "session:begin": (1, "Logon", 1),
+    "session:end": (2, "Logoff", 1),
+    "signin:failed": (1, "Logon", 2),
 }
 _LIFECYCLE = {"node:start": (3, "Start"), "node:stop": (4, "Stop"), "process:exit": (4, "Stop")}
 _FINDINGS = {
@@ -89,7 +105,7 @@ def event(joined: Joined) -> Event:
     row = joined.row
     if joined.kind == "acts":
         name = row["event"]
-        made = _finding(joined) if name in _FINDINGS else _lifecycle(joined) if name in _LIFECYCLE else _entity(joined)
+        made = _act(name)(joined)
     elif row["event"] in ("call:refusals", "tls:refused"):
         made = _refused_connection(joined)
     elif row["decision"] == "deny" and _status_of(row["reason"]) == 401:
@@ -232,6 +248,28 @@ def _refused_connection(joined: Joined) -> Event:
 
 
 # -- acts
+
+
+def _act(name: str) -> Callable[[Joined], Event]:
+    if name in _FINDINGS:
+        return _finding
+    if name in _LIFECYCLE:
+        return _lifecycle
+    return _sign_in if name in _SIGN_INS else _entity
+
+
+def _sign_in(joined: Joined) -> Event:
+    row = joined.row
+    details = row["details"]
+    made = _base(joined, 3002, *_SIGN_INS[row["event"]], [])
+    made["user"] = _user(str(details.get("principal") or ""), "")
+    made["service"] = {"name": "interlock issuer"}
+    made["is_remote"] = True
+    kind, _, address = str(details.get("subject") or "").partition(":")
+    if kind == "source" and address:
+        made["src_endpoint"] = {"ip": address}
+    made["unmapped"] = {"details": details, "actor": row["actor"]}
+    return made
 
 
 def _entity(joined: Joined) -> Event:

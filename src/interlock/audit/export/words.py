@@ -23,6 +23,9 @@ _ACTS = {
     "record:gap-possible": Gravity.SERIOUS,
     "process:exit": Gravity.SUSPICIOUS,
     "config:refused": Gravity.REFUSED,
+    "signin:failed": Gravity.REFUSED,
+    "signin:locked": Gravity.SUSPICIOUS,
+    "factor:suspect": Gravity.SUSPICIOUS,
 }
 
 

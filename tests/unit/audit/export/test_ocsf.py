@@ -175,6 +175,11 @@ def test_every_event_is_one_of_its_class(joined: Joined) -> None:
         (handshake(), 4001, 5, 2),
         (act(Event.KEY_REVOKE, id="k"), 3004, 9, 1),
         (act(Event.CONFIG_REFUSED), 3004, 3, 2),
+        (act(Event.SESSION_BEGIN, principal="user:interlock/alice"), 3002, 1, 1),
+        (act(Event.SESSION_END, session="s"), 3002, 2, 1),
+        (act(Event.SIGNIN_FAILED, known=False), 3002, 1, 2),
+        (act(Event.SIGNIN_LOCKED, what=["account"]), 3004, 12, 1),
+        (act(Event.FACTOR_ADD, kind="totp"), 3004, 6, 1),
         (act(Event.NODE_START), 6002, 3, 1),
         (act(Event.RECORD_ALTERED), 2004, 1, None),
     ],
@@ -203,6 +208,13 @@ def test_who_called_what_with_what_result() -> None:
     assert event["http_response"] == {"code": 200}
     assert (event["action"], event["disposition"], event["status"]) == ("Allowed", "Allowed", "Success")
     assert event["unmapped"]["outcome_id"].endswith("-9")
+
+
+def test_who_signed_in_from_where() -> None:
+    event = ocsf.event(act(Event.SIGNIN_FAILED, principal="user:interlock/alice", subject="source:192.0.2.7"))
+    assert event["user"]["uid"] == "user:interlock/alice"
+    assert event["src_endpoint"] == {"ip": "192.0.2.7"}
+    assert event["severity"] == "Low"
 
 
 def test_the_table_finds_what_is_wrong() -> None:

@@ -226,7 +226,7 @@ def test_what_nobody_used_ends(
     signed_in(sessions, alice, now=NOW + 10 * MINUTE)
     assert sessions.end_what_is_over(NOW + 16 * MINUTE) == 1
     assert ended == [(old.sid, "idle")]
-    assert record.of(Event.SESSION_END) == [{"session": old.sid, "why": "idle"}]
+    assert record.of(Event.SESSION_END) == [{"session": old.sid, "why": "idle", "principal": "user:interlock/alice"}]
     assert sessions.end_what_is_over(NOW + 16 * MINUTE) == 0
     assert sessions.end_what_is_over(NOW + 20 * HOUR) == 1
     assert ended[-1][1] == "expired"
