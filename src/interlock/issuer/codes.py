@@ -1,4 +1,4 @@
-"""What is handed out for a moment and used once: authorization codes, pushed requests, device codes.
+"""What is handed out for a moment and used once: authorization codes, pushed requests, what people are at.
 
 In memory: a restart of the process that issues them costs a caller one more try, and nothing that was lost can be
 used by anybody. Names are kept by their hash, so that nobody who reads the memory's dump can use one.
@@ -99,7 +99,6 @@ class Codes:
         self.authorization: Once[Any] = Once("ilc_")
         self.pushed: Once[Any] = Once("urn:ietf:params:oauth:request_uri:")  # RFC 9126 section 2.2
         self.flows: Once[Any] = Once()
-        self.device: Once[Any] = Once("ild_")
 
 
 def _hash(name: str) -> bytes:

@@ -75,6 +75,7 @@ MEANINGS: Final = {
     "profile": "See your user name",
     "offline_access": "Go on when you are not signed in any more, until you take this back",
 }
+CONSENT: Final = "/oauth/authorize/consent"
 USER_CODE: Final = frozenset("BCDFGHJKLMNPQRSTVWXZ")  # RFC 8628 section 6.1
 
 
@@ -170,6 +171,9 @@ class People:
         client: Client,
         scopes: Sequence[tuple[str, str]],
         asked: AuthorizationRequest,
+        *,
+        action: str = CONSENT,
+        saying: str = "",
     ) -> Response:
         """A page that asks whether the client may have these scopes, each with its meaning."""
         means = self.means
@@ -182,13 +186,15 @@ class People:
             "consent",
             f"Allow {client.client_name}?",
             targets=(form_target(asked.redirect_uri),),
+            saying=saying,
             form=Carried(means.forms.token(session.cookie, f"consent {flow}")),
+            action=means.path(action),
             flow=flow,
             name=session.account.name,
             scopes=shown,
             details=[_detail(one) for one in asked.details],
-            where=where.hostname or f"the app at {where.scheme}:",
-            unverified=client.public and where.scheme != "https",
+            where=where.hostname or (f"the app at {where.scheme}:" if where.scheme else ""),
+            unverified=client.self_registered or (client.public and where.scheme != "https"),
         )
 
     def consented(self, request: Request, session: Session) -> tuple[str, bool]:
@@ -253,7 +259,11 @@ class People:
         typed = unicodedata.normalize("NFKC", fields.get("user_code", "")[:64]).upper()
         return "".join(letter for letter in typed if letter in USER_CODE)
 
-    # -- what went wrong
+    # -- how it ended
+
+    def say(self, title: str, line: str) -> Response:
+        """A page that says so."""
+        return self.means.pages.show("said", title, lines=[line], again="", again_words="", reference="")
 
     def problem(self, request: Request, problem: OAuthError) -> Response:
         """A page that says what is wrong."""

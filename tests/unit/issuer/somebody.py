@@ -25,6 +25,7 @@ class FakePeople:
         self.signed_in: Session | None = None
         self.may = True  # sign in
         self.asked: list[Asked] = []
+        self.said = ""
 
     def sign_in_now(self, now: int, proved: tuple[str, ...] = ("pwd",), sid: str = "sid-1") -> Session:
         from interlock.issuer.levels import acr_of, amr_of
@@ -55,13 +56,30 @@ class FakePeople:
         client: Client,
         scopes: Sequence[tuple[str, str]],
         asked: AuthorizationRequest,
+        *,
+        action: str = "/oauth/authorize/consent",
+        saying: str = "",
     ) -> Response:
+        self.said = f"{action} {saying}"
         return html_response(f"consent {flow} {client.client_name} {' '.join(name for name, _ in scopes)}")
 
     def consented(self, request: Request, session: Session) -> tuple[str, bool]:
         if request.form.get("csrf") != session.cookie:
             raise OAuthError("access_denied", "forged", status=403)
         return request.form["flow"], request.form.get("decision") == "allow"
+
+    def ask_device(
+        self, request: Request, session: Session, action: str, *, code: str = "", error: str = ""
+    ) -> Response:
+        return html_response(f"device {action} {error}")
+
+    def device_code(self, request: Request, session: Session) -> str:
+        if request.form.get("csrf") != session.cookie:
+            raise OAuthError("access_denied", "forged", status=403)
+        return request.form.get("user_code", "")
+
+    def say(self, title: str, line: str) -> Response:
+        return html_response(f"{title}: {line}")
 
     def problem(self, request: Request, problem: OAuthError) -> Response:
         return html_response(problem.description, problem.status)
