@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -28,13 +30,19 @@ from interlock.issuer.http import Request, Response
 from interlock.issuer.means import Answer
 from interlock.issuer.service import Issuer
 
+log = logging.getLogger("interlock.issuer")
+
 SOCKET = "issuer.sock"
 BODY = 1024 * 1024  # bytes; a request is a form or a small document
+BUFFERED = 64 * 1024  # bytes that may come while a request is answered; no worker sends any
+DRAIN = 5.0  # seconds that requests may still take when the process ends
 THREADS = 8
 WAITING = 256  # requests that wait for a thread; more are told to come again
 BUSY = Response(
     503, (("content-type", "application/json"), ("retry-after", "1")), b'{"error":"temporarily_unavailable"}'
 )
+FAULT = Response(500, (("content-type", "application/json"),), b'{"error":"server_error"}')
+_FIELD = re.compile(r"[\t -~\x80-\xff]*")
 BROKEN = Response(400, (("content-type", "application/json"),), b'{"error":"invalid_request"}')
 
 
@@ -67,6 +75,11 @@ class IssuerServer:
         if self._server is not None:
             self._server.close()
             self._socket.unlink(missing_ok=True)
+        for connection in list(self.connections):
+            connection.drain()
+        until = time.monotonic() + DRAIN
+        while self.connections and time.monotonic() < until:  # who has asked is answered
+            await asyncio.sleep(0.01)
         for connection in list(self.connections):
             connection.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -145,6 +158,7 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._size = 0
         self._busy = False
+        self._last = False  # nothing more is read
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -159,10 +173,20 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def drain(self) -> None:
+        """Close when the request that is being answered has its answer."""
+        self._last = True
+        if not self._busy:
+            self.close()
+
     def data_received(self, data: bytes) -> None:
+        if self._last:
+            return
         self._reader.feed(data)
         if not self._busy:
             self._read()
+        elif self._reader.buffered > BUFFERED:
+            self.close()
 
     def _read(self) -> None:
         try:
@@ -196,14 +220,17 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, response: Response) -> None:
         self._busy = False
-        self._answer(response)
-        if self._transport is not None and self._reader.buffered:
+        self._answer(response, last=self._last)
+        if not self._last and self._transport is not None and self._reader.buffered:
             asyncio.get_running_loop().call_soon(self._read)
 
     def _answer(self, response: Response, *, last: bool = False) -> None:
         transport = self._transport
         if transport is None:
             return
+        if not all(_FIELD.fullmatch(value) for _, value in response.fields):
+            log.error("an answer with a header field that cannot be sent")
+            response = FAULT
         fields = "".join(f"{name}: {value}\r\n" for name, value in response.fields)
         head = self._head is not None and self._head.method == "HEAD"
         transport.write(
@@ -216,6 +243,7 @@ class Connection(asyncio.Protocol):
             )
         )
         if last:
+            self._last = True
             transport.close()
 
 

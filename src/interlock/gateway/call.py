@@ -71,6 +71,7 @@ class Call:
     __slots__ = (
         "_connection",
         "_ended",
+        "_gathered",
         "_head_sent",
         "active",
         "answer_fields",
@@ -128,6 +129,7 @@ class Call:
         self.progressed = 0.0
         self.replayable = False
         self._connection: UpstreamConnection | None = None
+        self._gathered: list[bytes] | None = None  # of a body that is sent with the head, once it is whole
         self._ended = False
         self._head_sent = False
 
@@ -157,7 +159,14 @@ class Call:
         assert route is not None
         self.replayable = not self.head.has_body and self.method in ("GET", "HEAD", "OPTIONS")
         self.active = True
-        route.pool.acquire(self)
+        if route.own and self.head.has_body:
+            # A slow caller MUST NOT hold what others need to sign in: there are few connections to a part of our own.
+            self._gathered = []
+            if self.head.expect_continue:
+                self.stream.send_informational(100, [])
+            self.stream.read_body()
+        else:
+            route.pool.acquire(self)
 
     def unrecorded(self) -> None:
         """The intent could not be written: nothing passes."""
@@ -174,22 +183,38 @@ class Call:
     def request_body(self, data: bytes) -> None:
         self.bytes_in += len(data)
         self.active = True
-        if self._connection is None or self.route is None:
+        if self.route is None or (self._connection is None and self._gathered is None):
             return
         if self.bytes_in > self.route.body_limit:
             self.request_broken(Refusal(Reason.BODY_TOO_LARGE))
             return
+        if self._gathered is not None:
+            self._gathered.append(data)
+            return
+        assert self._connection is not None
         if self.head.content_length >= 0:
             self._connection.write(data)
         else:
             self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def request_end(self) -> None:
+        if self._gathered is not None:
+            self._gathered_whole(b"".join(self._gathered))
+            return
         connection = self._connection
         if connection is not None:
             connection.sent_all = True
             if self.head.chunked:
                 connection.write(b"0\r\n\r\n")
+
+    def _gathered_whole(self, body: bytes) -> None:
+        """Now it may pass."""
+        if self._ended or self.route is None:
+            return
+        if self.head.chunked:
+            body = (b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)) if body else b"0\r\n\r\n"
+        self.wire_bytes += body
+        self.route.pool.acquire(self)
 
     def request_broken(self, refusal: Refusal) -> None:
         """The body broke the rules, or took too long, after the head was forwarded."""
@@ -217,7 +242,7 @@ class Call:
         self._connection = connection
         self.upstream = connection.address.name
         connection.write(self.wire_bytes)
-        if self.head.has_body:
+        if self.head.has_body and self._gathered is None:
             if self.head.expect_continue:
                 self.stream.send_informational(100, [])
             self.stream.read_body()
