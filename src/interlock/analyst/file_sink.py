@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from interlock.analyst.sink import SinkError
+from interlock.analyst.sink import Message, SinkError
 from interlock.audit.files import Files, write_all
 
 _BACK = 64 * 1024
@@ -21,10 +21,10 @@ class FileSink:
         self._fd = -1
         self._size = 0
 
-    def send(self, batch: Sequence[bytes]) -> bool:
+    def send(self, batch: Sequence[Message]) -> bool:
         try:
             self._open()
-            data = b"".join(batch)
+            data = b"".join(message.data for message in batch)
             write_all(self._files, self._fd, data, self._size)
             self._files.fdatasync(self._fd)
         except OSError as error:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import httpx
 
-from interlock.analyst.sink import SinkError
+from interlock.analyst.sink import Message, SinkError
 from interlock.config import HeaderValue
 
 CONTENT_TYPE = "application/x-ndjson"
@@ -30,9 +30,9 @@ class HttpSink:
             follow_redirects=False,
         )
 
-    def send(self, batch: Sequence[bytes]) -> bool:
+    def send(self, batch: Sequence[Message]) -> bool:
         try:
-            answer = self._client.post(self._url, content=b"".join(batch))
+            answer = self._client.post(self._url, content=b"".join(message.data for message in batch))
         except httpx.TimeoutException:
             raise SinkError("it did not answer in time") from None
         except httpx.HTTPError as error:

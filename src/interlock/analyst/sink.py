@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from interlock.errors import InterlockError
 
@@ -17,10 +17,17 @@ class SinkError(InterlockError):
         self.retry_after = retry_after
 
 
+class Message(NamedTuple):
+    """One record as it is sent."""
+
+    id: str  # of the frame that completed it: the same whenever it is sent again, and no other message's
+    data: bytes  # with the delimiter of a stream
+
+
 class Sink(Protocol):
     """One place. Methods may wait, at most as long as the export's timeout, and raise `SinkError`."""
 
-    def send(self, batch: Sequence[bytes]) -> bool:
+    def send(self, batch: Sequence[Message]) -> bool:
         """Hand a batch over; True: it is confirmed, False: only `confirm` tells."""
         ...
 

@@ -16,7 +16,17 @@ def make_sink(export: Export) -> Sink:
         from interlock.analyst.file_sink import FileSink
 
         return FileSink(to.path)
-    context = _context(export) if to.scheme in ("https", "tls") else None
+    if to.scheme in ("kafka", "kafka+tls"):
+        from interlock.analyst.kafka_sink import KafkaSink
+
+        return KafkaSink(
+            to.servers, to.channel, encrypted=to.encrypted, tls=export.tls, login=export.login, timeout=timeout
+        )
+    context = _context(export) if to.encrypted else None
+    if to.scheme in ("nats", "nats+tls"):
+        from interlock.analyst.nats_sink import NatsSink
+
+        return NatsSink(to.servers, to.channel, context, export.login, timeout)
     if to.scheme in ("https", "http"):
         from interlock.analyst.http_sink import HttpSink
 

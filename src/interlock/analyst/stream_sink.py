@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from interlock.analyst.sink import SinkError
+from interlock.analyst.sink import Message, SinkError
 
 SIOCOUTQ = 0x5411  # tcp(7): bytes that the other side has not acknowledged
 _PAUSE = 0.01
@@ -35,10 +35,10 @@ class StreamSink:
         self._by_closing = by_closing
         self._socket: socket.socket | None = None
 
-    def send(self, batch: Sequence[bytes]) -> bool:
+    def send(self, batch: Sequence[Message]) -> bool:
         try:
             sock = self._connected()
-            sock.sendall(b"".join(batch))
+            sock.sendall(b"".join(message.data for message in batch))
         except TimeoutError:
             self.close()
             raise SinkError("it did not take what was sent in time") from None

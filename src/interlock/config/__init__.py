@@ -3,6 +3,7 @@
 It MUST NOT do anything but read: nothing is created, connected to or started by loading a file.
 """
 
+from interlock.config.buses import Login
 from interlock.config.changes import Change, plan
 from interlock.config.conflicts import Conflict, find_conflicts
 from interlock.config.exports import Destination, Export, HeaderValue, Only
@@ -39,6 +40,7 @@ __all__ = [
     "Issuer",
     "Keys",
     "Listener",
+    "Login",
     "Only",
     "OwnIssuer",
     "Param",

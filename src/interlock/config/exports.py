@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo
 
 from interlock.clock import SECOND
+from interlock.config.buses import BUSES, Login, parse_bus
 from interlock.config.fields import Duration, Name, Network, Section, Words, duration, fault, folder_of, words
 from interlock.config.hosts import is_loopback, parse_host, parse_https
 from interlock.config.secrets import SecretRef, parse_secret
@@ -34,7 +35,7 @@ class Destination(str):
 
     @property
     def scheme(self) -> str:
-        """`file`, `https`, `http`, `tls` or `tcp`."""
+        """`file`, `https`, `http`, `tls`, `tcp`, or one of `BUSES`."""
         return self.partition(":")[0]
 
     @property
@@ -50,6 +51,21 @@ class Destination(str):
     @property
     def port(self) -> int:
         return urlsplit(self).port or 0
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Of a message bus: each as `HOST:PORT`."""
+        return tuple(self.partition("://")[2].partition("/")[0].split(","))
+
+    @property
+    def channel(self) -> str:
+        """The subject or topic of a message bus."""
+        return self.partition("://")[2].partition("/")[2]
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it goes over TLS."""
+        return self.scheme in ("https", "tls") or self.scheme.endswith("+tls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +105,8 @@ def _destination(value: Any, info: ValidationInfo) -> Destination:
             return Destination(parse_https(value))
         except ValueError as error:
             raise fault(str(error)) from None
+    if scheme in BUSES:
+        return Destination(parse_bus(value))
     if scheme == "udp":
         raise fault("is over UDP, which may lose records without a word", "use tls://")
     if scheme not in ("tls", "tcp"):
@@ -187,7 +205,8 @@ class Export(Section):
     """Names it in `status` and in metrics, and its cursor in `DATA/exports/NAME.json`."""
     format: Format
     to: Annotated[Destination, PlainValidator(_destination, json_schema_input_type=str)]
-    """`file:PATH`, `https://...`, `tls://HOST:PORT`, or on this machine `http://` and `tcp://`."""
+    """`file:PATH`, `https://...`, `tls://HOST:PORT`, `nats+tls://HOST:PORT/SUBJECT`, `kafka+tls://HOST:PORT/TOPIC`; on
+    this machine also `http://`, `tcp://`, `nats://` and `kafka://`."""
     start: Literal["beginning", "now"] = "beginning"
     """Where a new export begins: with the first record there is, or with those that are sealed from now on."""
     only: Only = Only()
@@ -205,6 +224,8 @@ class Export(Section):
     """Of an HTTP request, as in `{Authorization: "Bearer ${file:token}"}`."""
     tls: ServiceTls | None = None
     """Whom to trust and how to present ourselves; verification is never off. Left out: the system's roots."""
+    login: Login | None = None
+    """As whom we come to NATS or Kafka."""
     confirm: Literal["close", "sent"] = "close"
     """Over `tls:` and `tcp:`, which have no answers: what was sent counts once the receiver has read it to its end
     (`close`, asked for every few seconds), or once it is on its way (`sent`)."""

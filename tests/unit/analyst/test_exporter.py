@@ -13,12 +13,13 @@ from interlock.analyst.backoff import FIRST, LONGEST, delay
 from interlock.analyst.exporter import CONFIRM_EVERY, Exporter
 from interlock.analyst.file_sink import FileSink
 from interlock.analyst.place import Place
-from interlock.analyst.sink import SinkError
+from interlock.analyst.sink import Message, SinkError
 from interlock.audit.feed import Cursor
 from interlock.clock import SECOND
 from interlock.config import Export
 from interlock.errors import RecordError
-from tests.unit.audit.storage import REFUSED, World, call, open_plain, refused, settle
+from interlock.model import Event
+from tests.unit.audit.storage import REFUSED, World, call, intent, open_plain, outcome, refused, settle
 
 
 class Receiver:
@@ -29,14 +30,16 @@ class Receiver:
         self.arrived: list[bytes] = []
         self.waiting: list[bytes] = []
         self.batches: list[int] = []
+        self.named: list[str] = []
         self.fault: Callable[[str, int], Exception | None] = lambda step, size: None
         self.closed = 0
 
-    def send(self, batch: Sequence[bytes]) -> bool:
+    def send(self, batch: Sequence[Message]) -> bool:
         if error := self.fault("send", len(batch)):
             raise error
         self.batches.append(len(batch))
-        (self.arrived if self.immediate else self.waiting).extend(batch)
+        self.named += [message.id for message in batch]
+        (self.arrived if self.immediate else self.waiting).extend(message.data for message in batch)
         return self.immediate
 
     def confirm(self) -> None:
@@ -105,6 +108,30 @@ def test_everything_arrives_once_while_nothing_fails(bench: Bench) -> None:
     bench.calls(2)
     run(exporter)
     assert bench.receiver.ids() == bench.expected
+
+
+def test_each_message_has_an_id_of_its_own_that_is_the_same_when_it_is_sent_again(bench: Bench) -> None:
+    """What a bus drops as sent before MUST be that: two messages of one id would be one that is lost."""
+    bench.calls(6)
+    first = bench.writer.append(Event.CALL_INTENT.code, intent(99))
+    bench.writer.flush()
+    bench.writer.append(Event.CALL_OUTCOME.code, outcome(504), first)
+    bench.writer.append(Event.CALL_OUTCOME.code, outcome(), first)
+    bench.writer.append(Event.CALL_REFUSED.code, refused())
+    bench.writer.flush()
+    settle(bench.recorder)
+    exporter = bench.exporter(batch=4)
+    bench.receiver.fault = lambda step, size: SinkError("away") if len(bench.receiver.arrived) >= 4 else None
+    run(exporter, 4)
+    sent = dict(zip(bench.receiver.named, bench.receiver.arrived, strict=True))
+    bench.receiver.fault = lambda step, size: None
+    Place(bench.world.folder / "exports", "a").path.unlink()
+    bench.receiver.named, bench.receiver.arrived = [], []
+    run(bench.exporter(batch=4))
+    again = dict(zip(bench.receiver.named, bench.receiver.arrived, strict=True))
+    assert len(bench.receiver.named) == len(again) == 9
+    assert len(sent) == 4
+    assert sent.items() <= again.items()
 
 
 def test_the_next_life_goes_on_where_the_last_one_was_confirmed(bench: Bench) -> None:
@@ -303,25 +330,29 @@ def test_no_wait_is_shorter_or_longer_than_it_should_be(failures: int) -> None:
     assert delay(failures, 1.0) == most
 
 
+def lines(*data: bytes) -> list[Message]:
+    return [Message(f"{number:032x}-0", one) for number, one in enumerate(data)]
+
+
 def test_a_file_takes_whole_lines_only(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_bytes(b"one\ntwo\nhalf of thr")
     sink = FileSink(path)
-    assert sink.send([b"three\n", b"four\n"]) is True
+    assert sink.send(lines(b"three\n", b"four\n")) is True
     assert path.read_bytes() == b"one\ntwo\nthree\nfour\n"
     path.rename(tmp_path / "out.1")
-    sink.send([b"five\n"])
+    sink.send(lines(b"five\n"))
     assert path.read_bytes() == b"five\n"
     assert path.stat().st_mode & 0o777 == 0o600
     path.write_bytes(b"")
-    sink.send([b"six\n"])
+    sink.send(lines(b"six\n"))
     assert path.read_bytes() == b"six\n"
     sink.close()
     path.write_bytes(b"x" * 200_000)
-    sink.send([b"seven\n"])
+    sink.send(lines(b"seven\n"))
     assert path.read_bytes() == b"seven\n"
 
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="No such file or directory"):
-        FileSink(tmp_path / "nowhere" / "out").send([b"x\n"])
+        FileSink(tmp_path / "nowhere" / "out").send(lines(b"x\n"))
