@@ -289,6 +289,8 @@ class Follower:
             try:
                 if not self._files.is_held(fd):
                     self._files.unlink(path)
+            except FileNotFoundError:
+                pass  # it got its name meanwhile
             finally:
                 self._files.close(fd)
 

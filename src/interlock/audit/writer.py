@@ -357,6 +357,7 @@ class SegmentWriter:
     def _put(self, path: Path, head: bytes) -> int:
         """A segment file appears under its name whole, on disk and already held by us."""
         aside = path.with_name(f".{path.name}.new")
+        again = True  # a recorder that starts may take it for a leftover, in the moment before we hold it
         while True:
             fd = -1
             try:
@@ -374,7 +375,9 @@ class SegmentWriter:
                     self._files.unlink(aside)
                 except OSError:
                     pass
-                if error.errno not in FULL or not self._spend_reserve():
+                if again and isinstance(error, (BlockingIOError, FileNotFoundError)):
+                    again = False
+                elif error.errno not in FULL or not self._spend_reserve():
                     raise
 
     def _finish(self, file: _Open) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import os
 import threading
@@ -227,6 +228,34 @@ def test_the_reserve_is_spent_once_and_then_the_writer_is_tight(world: World) ->
     world.clock.advance(2)
     call(writer)
     assert not writer.tight
+
+
+@pytest.mark.parametrize("when", ["looked at", "removed"])
+def test_a_recorder_that_starts_may_take_a_new_segment_for_a_leftover(
+    world: World, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Between its making and its lock, as the recorder does it: it asks whether the file is held, then removes it."""
+    taken = []
+    lock = world.disk.lock
+
+    def late(fd: int) -> None:
+        if not taken:
+            (aside,) = (world.record / "segments").glob(".*.new")
+            taken.append(aside)
+            if when == "removed":
+                aside.unlink()
+            else:
+                fcntl.flock(other := os.open(aside, os.O_RDONLY), fcntl.LOCK_SH)
+                taken.append(other)
+        lock(fd)
+
+    monkeypatch.setattr(world.disk, "lock", late)
+    writer = world.writer()
+    writer.append(INTENT, intent())
+    writer.flush()
+    assert taken
+    assert world.segments()
+    assert not list((world.record / "segments").glob(".*.new"))
 
 
 def test_a_full_disk_is_not_hammered(world: World) -> None:
