@@ -40,7 +40,9 @@ from interlock.store.signals import Signals
 
 PATH: Final = "/oauth/ssf/events"
 KEPT: Final = 400 * 86_400 * SECOND  # for so long what an outside issuer has ended is refused: longer than it lives
-KEYS: Final = 3 * SECOND  # for so long a push waits for newer keys
+KEYS: Final = 3 * SECOND  # for so long a push waits for newer keys,
+AGAIN: Final = 30 * SECOND  # which are asked for no more often,
+WAITING: Final = 32  # and so many wait for at a time
 LOOK: Final = 0.2
 SAID: Final = 10 * SECOND  # refusals of what nobody has signed are told of no more often
 ENDING: Final = ("revoke", "delete", "update")
@@ -85,6 +87,7 @@ class Receiver:
         self._guard = threading.Lock()
         self._told = -SAID  # monotonic
         self._untold = 0
+        self._asked: dict[str, tuple[int, int]] = {}  # when newer keys were asked for, and how many wait for them
         self._swept = 0
 
     # -- pushed (RFC 8935)
@@ -117,15 +120,27 @@ class Receiver:
         return Response(202, NO_STORE)
 
     def _waits(self, request: Request) -> bool:
-        asked = request.proved.get("asked")
-        if asked is None:
-            issuer = request.proved["issuer"] = _issuer_of(request.body)
-            source = self._find(issuer)
-            if source is None or source.from_file:
-                return False
-            asked = request.proved["asked"] = request.now
-            self.refresh(issuer)
-        return bool(request.now < asked + KEYS)
+        """Whether newer keys may still come for it. Anybody can make up a key: few wait, and seldom."""
+        until = request.proved.get("until")
+        if until is None:
+            until = request.proved["until"] = self._patience(_issuer_of(request.body))
+        return self._clock.monotonic() < until
+
+    def _patience(self, issuer: str) -> int:
+        """Until when (monotonic) one more may wait; 0: it may not."""
+        source = self._find(issuer)
+        if source is None or source.from_file:
+            return 0
+        now = self._clock.monotonic()
+        with self._guard:
+            asked, waiting = self._asked.get(issuer, (-AGAIN, 0))
+            if now - asked >= AGAIN:
+                asked, waiting = now, 0
+                self.refresh(issuer)
+            if waiting >= WAITING:
+                return 0
+            self._asked[issuer] = (asked, waiting + 1)
+        return asked + KEYS
 
     def _refused(self, refused: SetRefused) -> Response:
         if not refused.authentic:

@@ -39,7 +39,7 @@ EXAMPLE: dict[str, Any] = {
     "sub_id": {"format": "opaque", "id": "dMTlD|1600802906337.16|16008.16"},
     "events": {SESSION_REVOKED: {"event_timestamp": 1615304991}},
 }
-# RFC 8417 section 2.1 figure 5 (in its unsecured form, figure 6): another profile's, without a subject, signed by nobody.
+# The unsecured SET of RFC 8417 section 2.2: of another profile, without a subject, and signed by nobody.
 SCIM = (
     b"eyJ0eXAiOiJzZWNldmVudCtqd3QiLCJhbGciOiJub25lIn0."
     b"eyJqdGkiOiI0ZDM1NTllYzY3NTA0YWFiYTY1ZDQwYjAzNjNmYWFkOCIsImlhdCI6MTQ1ODQ5NjQwNCwiaXNzIjoiaHR0cHM6Ly9zY2ltLmV4YW1wb"
