@@ -295,7 +295,7 @@ class Delivery:
     def _set_aside(self, stream: Stream, one: Waiting, code: str) -> None:
         told: dict[str, Any] = {"stream": stream.id, "jti": one.jti, "event": one.event, "error": code}
         self._acts().act(Event.SIGNAL_REFUSED, {**told, "by": "receiver"})
-        self._log.warning("a signal was not taken", **told)
+        self._log.warning("a signal was not taken", stream=stream.id, jti=one.jti, error=code)
         self._kept.confirm(stream.id, [one.jti])
 
 
