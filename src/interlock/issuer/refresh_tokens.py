@@ -85,8 +85,9 @@ def revoke_family(issuer: Issuer, grant: Grant, now: int, why: str) -> None:
         Event.GRANT_REVOKE,
         {"principal": grant.principal, "client": grant.client_id, "grant": grant.id, "why": why},
     )
-    issuer.clients.revoke_grants(now, why, id=grant.id)
+    # In this order: what fails here can be asked for again, since the grant is not called revoked yet.
     issuer.revoker.family(grant.id, now + (LONGEST + 60) * SECOND)
+    issuer.clients.revoke_grants(now, why, id=grant.id)
 
 
 def _find(issuer: Issuer, text: str) -> tuple[Grant | None, bytes]:
