@@ -66,6 +66,15 @@ def create(
     ] = "",
     opaque: Annotated[bool, typer.Option("--opaque", help="Its access tokens are references, not JWTs.")] = False,
     first_party: Annotated[bool, typer.Option("--first-party", help="People are not asked for their consent.")] = False,
+    assertion_issuer: Annotated[
+        str, typer.Option(metavar="URL", help="For jwt-bearer: the outside issuer whose word stands for a credential.")
+    ] = "",
+    assertion_subject: Annotated[
+        Many, typer.Option("--assertion-subject", metavar="SUB", help="Whom it then names, exactly; may be repeated.")
+    ] = None,
+    details: Annotated[
+        Many, typer.Option("--details", metavar="TYPE", help="Authorization details it may ask for; may be repeated.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a client and print its secret, once. Works with the node running or not.
@@ -87,6 +96,9 @@ def create(
         "bound": bound,
         "opaque": opaque,
         "first_party": first_party,
+        "assertion_issuer": assertion_issuer,
+        "assertion_subjects": assertion_subject or [],
+        "details": details or [],
     }
     if jwks is not None:
         arguments["jwks"] = _json(jwks)
@@ -146,6 +158,63 @@ def disable(context: typer.Context, client: Identifier, as_json: Json = False) -
         print_json(done)
     else:
         say(f"{client} is disabled")
+
+
+@app.command()
+def role(
+    context: typer.Context,
+    client: Identifier,
+    add: Annotated[Many, typer.Option("--add", metavar="ROLE", help="A role of the file; may be repeated.")] = None,
+    remove: Annotated[Many, typer.Option("--remove", metavar="ROLE", help="One that it has; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Give a client other roles for its own tokens. Taking one away ends every token the client has, at once.
+
+    Example:  interlock client role billing-1a2b3c4d --add caller --remove admin
+    """
+    arguments = {"id": client, "add": add or [], "remove": remove or []}
+    done = perform(Settings.of(context), "client.roles", arguments)
+    if as_json:
+        print_json(done)
+    else:
+        say(f"{client} has the roles {', '.join(done['roles']) or 'none'}")
+
+
+@app.command("initial-token")
+def initial_token(
+    context: typer.Context,
+    uses: Annotated[int, typer.Option(metavar="N", help="How many clients may register themselves with it.")] = 1,
+    expires: Annotated[str, typer.Option(metavar="DURATION", help="How long it is good for.")] = "1h",
+    list_: Annotated[bool, typer.Option("--list", help="Show those that can still be used.")] = False,
+    withdraw: Annotated[str, typer.Option(metavar="ID", help="Let nobody use this one any more.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make a token with which clients register themselves (RFC 7591), and print it, once.
+
+    Example:  interlock client initial-token --uses 5 --expires 1h --json
+    """
+    settings = Settings.of(context)
+    if list_:
+        found = perform(settings, "client.initial-tokens", {})["initial_tokens"]
+        if as_json:
+            print_json(found)
+        else:
+            columns = ("id", "uses", "expires")
+            table(columns, [[_shown(one[column]) for column in columns] for one in found])
+        return
+    if withdraw:
+        done = perform(settings, "client.withdraw", {"id": withdraw})
+        if as_json:
+            print_json(done)
+        else:
+            say(f"{withdraw} is withdrawn")
+        return
+    made = perform(settings, "client.initial-token", {"uses": uses, "expires_ns": duration(expires, "--expires")})
+    if as_json:
+        print_json(made)
+        return
+    tell("Keep the token now: it is not shown again.")
+    fields(made)
 
 
 def _text(path: Path) -> str:

@@ -12,22 +12,27 @@ from typing import Any
 import msgspec
 
 from interlock.clock import SECOND, Clock
+from interlock.control.credentials import OWN_LIFE
 from interlock.control.publish import Publisher
 from interlock.control.status import rfc3339
-from interlock.errors import StateError, UsageError
+from interlock.errors import NotFound, StateError, UsageError
 from interlock.identity.handles import client_handle
+from interlock.identity.marks import mark
 from interlock.issuer.registration import check, self_signed
+from interlock.issuer.registration_endpoint import INITIAL
 from interlock.keys import Keyring, lookup_hash
 from interlock.model import Event, Principal, Recorder
 from interlock.model.principal import OWN_AUTHORITY
-from interlock.snapshot import Revoked
+from interlock.snapshot import NotBefore, Revoked
 from interlock.store import State
 from interlock.store.clients import Client, Clients, Secret
-from interlock.store.model import Revocation
+from interlock.store.model import Mark, Revocation
+from interlock.store.registrations import InitialToken, Registrations
 from interlock.store.revocations import Revocations
 
 LONGEST = 400 * 86_400 * SECOND
 OURS = frozenset({"control", "issuer", "supervisor", "recorder", "analyst", "cli"})  # actors: service:interlock/...
+MOST_USES = 1000
 PREFIX = "ils_"  # what a client secret begins with, so that scanners and people know one
 
 
@@ -51,11 +56,25 @@ class CreateClient(msgspec.Struct, forbid_unknown_fields=True):
     opaque: bool = False
     first_party: bool = False
     backchannel_logout_uri: str = ""
+    assertion_issuer: str = ""
+    assertion_subjects: list[str] = []
+    details: list[str] = []  # types of authorization_details
 
 
 class RotateClient(msgspec.Struct, forbid_unknown_fields=True):
     id: str
     overlap_ns: int
+
+
+class ClientRoles(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    add: list[str] = []
+    remove: list[str] = []
+
+
+class InitialTokenWanted(msgspec.Struct, forbid_unknown_fields=True):
+    uses: int
+    expires_ns: int  # from now
 
 
 class NamedClient(msgspec.Struct, forbid_unknown_fields=True):
@@ -119,6 +138,9 @@ class ClientDesk:
             opaque=wanted.opaque,
             first_party=wanted.first_party,
             backchannel_logout_uri=wanted.backchannel_logout_uri,
+            assertion_issuer=wanted.assertion_issuer,
+            assertion_subjects=tuple(dict.fromkeys(wanted.assertion_subjects)),
+            authorization_details_types=tuple(dict.fromkeys(wanted.details)),
         )
         check(client)
         if wanted.method.startswith("client_secret"):
@@ -170,6 +192,75 @@ class ClientDesk:
         self._changed(client)
         return {**describe(client), "client_secret": text, "former_until": rfc3339(until)}
 
+    def roles(self, wanted: ClientRoles, roles: frozenset[str], acts: Recorder) -> dict[str, Any]:
+        """Other roles for a client's own tokens. Where one is taken away, no token that was issued with it goes on."""
+        client = self._clients.get(wanted.id)
+        unknown = [role for role in wanted.add if role not in roles]
+        if unknown:
+            known = ", ".join(sorted(roles)) or "none"
+            raise UsageError(f"there is no role {unknown[0]!r} in the file (roles: {known})")
+        missing = [role for role in wanted.remove if role not in client.roles]
+        if missing:
+            raise UsageError(f"the client has no role {missing[0]!r} (it has: {', '.join(client.roles) or 'none'})")
+        if not wanted.add and not wanted.remove:
+            raise UsageError("say which roles with --add and --remove")
+        kept = (role for role in (*client.roles, *wanted.add) if role not in wanted.remove)
+        act = acts.act(
+            Event.CLIENT_CHANGE,
+            {
+                "client": client.client_id,
+                "principal": client.principal,
+                "what": "roles",
+                "added": wanted.add,
+                "removed": wanted.remove,
+            },
+        )
+        client = self._clients.change(client.client_id, roles=tuple(dict.fromkeys(kept)), acts=(*client.acts, act))
+        self._changed(client)
+        killed: list[int] = []
+        if wanted.remove:
+            now = self._clock.wall()  # after which nothing is issued with it any more
+            handle, since, until = client_handle(self._url(), client.client_id), mark(now), now + OWN_LIFE
+            marks = [Mark(handle, f"client {client.client_id}", since, now, until, act)]
+            try:
+                Revocations(self._state).keep(now=now, act=act, marks=marks)
+            finally:
+                killed = self._publisher.publish([NotBefore(handle, since, until)])
+        return {**describe(client), "workers_killed": killed}
+
+    # -- clients that register themselves (RFC 7591)
+
+    def initial_token(self, wanted: InitialTokenWanted, keyring: Keyring, acts: Recorder) -> dict[str, Any]:
+        """A token with which clients register themselves, shown once."""
+        if not 0 < wanted.uses <= MOST_USES:
+            raise UsageError(f"an initial access token is good for 1 to {MOST_USES} clients")
+        if not 0 < wanted.expires_ns <= LONGEST:
+            raise UsageError("an initial access token expires after a duration such as 1h")
+        self._url()
+        now = self._clock.wall()
+        text, token_id = INITIAL + secrets.token_urlsafe(32), secrets.token_hex(4)
+        expires = now + wanted.expires_ns
+        act = acts.act(
+            Event.REGISTRATION_TOKEN, {"initial": token_id, "uses": wanted.uses, "expires": rfc3339(expires)}
+        )
+        hashed = lookup_hash(keyring.lookup_key, text.encode("ascii"))
+        registrations = Registrations(self._state)
+        registrations.sweep(now)
+        registrations.add(InitialToken(token_id, wanted.uses, now, expires, hashed, act))
+        return {"id": token_id, "uses": wanted.uses, "expires": rfc3339(expires), "initial_access_token": text}
+
+    def initial_tokens(self) -> dict[str, Any]:
+        """Those that can still be used, without anything secret."""
+        found = Registrations(self._state).all(self._clock.wall())
+        return {"initial_tokens": [{"id": one.id, "uses": one.uses, "expires": rfc3339(one.expires)} for one in found]}
+
+    def withdraw(self, wanted: NamedClient, acts: Recorder) -> dict[str, Any]:
+        """No client registers itself with this token any more."""
+        acts.act(Event.REGISTRATION_TOKEN, {"initial": wanted.id, "what": "withdrawn"})
+        if not Registrations(self._state).withdraw(wanted.id):
+            raise NotFound(f"there is no initial access token {wanted.id!r}")
+        return {"id": wanted.id, "state": "withdrawn"}
+
     def disable(self, wanted: NamedClient, acts: Recorder) -> dict[str, Any]:
         """Refuse a client, its tokens and whatever people allowed it, from now on and for good."""
         client = self._clients.get(wanted.id)
@@ -208,6 +299,7 @@ def describe(client: Client) -> dict[str, Any]:
         "roles": list(client.roles),
         "scopes": list(client.scopes),
         "redirect_uris": list(client.redirect_uris),
+        "self_registered": client.self_registered,
         "resources": list(client.resources),
         "bound": [
             how

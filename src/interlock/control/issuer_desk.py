@@ -43,6 +43,7 @@ from interlock.snapshot.page import GENERATION
 from interlock.store import State
 from interlock.store.clients import Client, Clients
 from interlock.store.model import Revocation
+from interlock.store.registrations import Registrations
 from interlock.store.revocations import Revocations
 
 if TYPE_CHECKING:
@@ -97,6 +98,9 @@ class StateRevoker:
     def token(self, token_id: str, until: int) -> None:
         self._revoke(token_handle(self._issuer(), token_id), f"token {token_id}", until)
 
+    def client(self, client_id: str, until: int) -> None:
+        self._revoke(client_handle(self._issuer(), client_id), f"client {client_id}", until)
+
     def _revoke(self, handle: bytes, what: str, until: int) -> None:
         now = self._clock.wall()
         try:
@@ -125,6 +129,7 @@ class IssuerDesk:
         self._clock = clock
         self.notes = CountedNotes(record)
         self._clients = Clients(state)
+        self._registrations = Registrations(state)
         self._lookup_key = keyring.lookup_key
         self._known = Known(paths, page, self._lookup_key)
         self._state = state
@@ -186,7 +191,7 @@ class IssuerDesk:
             clock=self._clock,
         )
         issuer.exchanged, issuer.asserted = self._outside.exchanged, self._outside.asserted
-        issuer.references = self._references
+        issuer.references, issuer.registrations = self._references, self._registrations
         issuer.signals = self.signals if settings.signals is not None else None
         if before is not None:
             issuer.codes, issuer.devices = before.codes, before.devices  # whoever is about to sign in goes on

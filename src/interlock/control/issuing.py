@@ -24,7 +24,7 @@ from typing import cast
 from interlock.control.address import socket_name
 from interlock.control.signals.receiver import PATH as SIGNALS
 from interlock.gateway.http1 import END, NEED_DATA, Malformed, RequestHead, RequestReader, status_line
-from interlock.issuer.app import ENDPOINTS, handle
+from interlock.issuer.app import endpoint_of, handle
 from interlock.issuer.errors import NotYet
 from interlock.issuer.http import Request, Response
 from interlock.issuer.means import Answer
@@ -93,7 +93,7 @@ class IssuerServer:
         if issuer is None:
             done(BUSY)
             return
-        endpoint = ENDPOINTS.get(request.path)
+        endpoint = endpoint_of(request.path)
         if endpoint is None or not endpoint.slow(request):
             try:
                 self._settle(handle(issuer, request), done)

@@ -283,6 +283,10 @@ class OwnCredentials:
         """One token, which expires by `until`."""
         self._refuse(token_handle(self._issuer, token_id), f"token {token_id}", until)
 
+    def client(self, client_id: str, until: int) -> None:
+        """Every token of a client that is gone, the last of which expires by `until`."""
+        self._refuse(client_handle(self._issuer, client_id), f"client {client_id}", until)
+
     def not_before(self, principal: str, client_id: str) -> int:
         """The second before which no token for them may be dated; see `interlock.identity.marks.earliest`."""
         handles = (principal_handle(principal), client_handle(self._issuer, client_id), issuer_handle(self._issuer))

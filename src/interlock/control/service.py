@@ -19,7 +19,14 @@ import msgspec
 from interlock.audit.subjects_register import Register, names
 from interlock.clock import Clock, SystemClock
 from interlock.control.acts import open_acts
-from interlock.control.clients import ClientDesk, CreateClient, NamedClient, RotateClient
+from interlock.control.clients import (
+    ClientDesk,
+    ClientRoles,
+    CreateClient,
+    InitialTokenWanted,
+    NamedClient,
+    RotateClient,
+)
 from interlock.control.credentials import Named as NamedCredentials
 from interlock.control.credentials import OfCertificate, OfIssuer, OfToken, Plain
 from interlock.control.dependants import dependants
@@ -31,6 +38,7 @@ from interlock.control.paths import Paths
 from interlock.control.proof import Open, open_record
 from interlock.control.prune import Plan, PruneDesk, StateHolds, read_wanted
 from interlock.control.publish import Publisher
+from interlock.control.readers import READS, Readers
 from interlock.control.reading import Acknowledge, Export, Question, acknowledge, ask, export, opener
 from interlock.control.revocation import RevocationDesk
 from interlock.control.signals.outbox import Outbox
@@ -47,7 +55,7 @@ from interlock.control.users import (
     UserDesk,
     UserRoles,
 )
-from interlock.errors import InterlockError, KeyMaterialError, NodeError, UsageError
+from interlock.errors import InterlockError, KeyMaterialError, NodeError, NotAllowed, UsageError
 from interlock.keys import DayRecipient, Keyring, RecordDays, factor_key, open_keyring
 from interlock.model import Event, Principal
 from interlock.snapshot import NodePage
@@ -56,6 +64,7 @@ from interlock.store import Persons, State
 if TYPE_CHECKING:
     from interlock.audit import ActRecorder
     from interlock.config import Config
+    from interlock.control.wire import Peer
     from interlock.store.clients import Client
 
 REVOCABLE = frozenset({"token", "client", "user", "principal", "session", "key", "certificate", "issuer"})
@@ -225,10 +234,27 @@ class Administration:
                 self._acts = open_acts(self.paths, self._writer, str(actor))
             return self._acts.by(str(actor))
 
-    def _last_used(self, keys: list[str], actor: Principal) -> LastUsed:
-        """From the record, whose reading is itself recorded; nothing where that cannot be."""
+    @property
+    def readers(self) -> Readers:
+        """Who may read the record."""
+        return Readers(self.config.record.readers)
+
+    def _ended(self, peer: Peer | None) -> Callable[[], bool]:
+        """Whether what goes on for long is to end: the node stops, or they may not read any more."""
+        return lambda: self.stopping.is_set() or not self.readers.allow(peer)
+
+    def refuse_reading(self, op: str, actor: Principal, count: int = 1) -> NotAllowed:
+        """Record that somebody was not shown the record, and give the error."""
+        known = op if op in READS else "other"
+        self.acts(actor).act(Event.RECORD_READ_REFUSED, {"op": known, **({"count": count} if count > 1 else {})})
+        return NotAllowed(f"{actor} may not read the record: `record: {{readers: ...}}` names who may")
+
+    def _last_used(self, keys: list[str], actor: Principal, peer: Peer | None) -> LastUsed:
+        """From the record, whose reading is itself recorded; nothing where that cannot be, or they may not read it."""
         if not keys:
             return LastUsed({}, complete=True)
+        if not self.readers.allow(peer):
+            return LastUsed({}, complete=False)
         try:
             keyring = self.keyring
             self.acts(actor).act(Event.RECORD_READ, {"kind": "last-used"})
@@ -236,8 +262,16 @@ class Administration:
         except (InterlockError, OSError):
             return LastUsed({}, complete=False)
 
-    def perform(self, op: str, arguments: dict[str, Any], actor: Principal, row: Row) -> dict[str, Any]:
-        """Do one act, or answer one question; `row` is given what comes piece by piece. Raises `InterlockError`."""
+    def perform(
+        self, op: str, arguments: dict[str, Any], actor: Principal, row: Row, peer: Peer | None = None
+    ) -> dict[str, Any]:
+        """Do one act, or answer one question; `row` is given what comes piece by piece. Raises `InterlockError`.
+
+        `peer`: the user of the operating system that `actor` is; without one, nothing of a record is shown that has
+        a list of readers.
+        """
+        if op in READS and not self.readers.allow(peer):
+            raise self.refuse_reading(op, actor)
         match op:
             case "key.create":
                 roles = frozenset(self.config.roles)
@@ -248,7 +282,7 @@ class Administration:
                 return self.key_desk.revoke(_read(arguments, Named), self.acts(actor))
             case "key.list":
                 _read(arguments, Nothing)
-                return self.key_desk.list(lambda keys: self._last_used(keys, actor))
+                return self.key_desk.list(lambda keys: self._last_used(keys, actor, peer))
             case "client.create":
                 created = _read(arguments, CreateClient)
                 if (
@@ -266,6 +300,18 @@ class Administration:
                 return self.client_desk.list()
             case "client.rotate":
                 return self.client_desk.rotate(_read(arguments, RotateClient), self.keyring, self.acts(actor))
+            case "client.roles":
+                return self.client_desk.roles(
+                    _read(arguments, ClientRoles), frozenset(self.config.roles), self.acts(actor)
+                )
+            case "client.initial-token":
+                wanted_token = _read(arguments, InitialTokenWanted)
+                return self.client_desk.initial_token(wanted_token, self.keyring, self.acts(actor))
+            case "client.initial-tokens":
+                _read(arguments, Nothing)
+                return self.client_desk.initial_tokens()
+            case "client.withdraw":
+                return self.client_desk.withdraw(_read(arguments, NamedClient), self.acts(actor))
             case "client.disable":
                 client = _read(arguments, NamedClient)
                 done = self.client_desk.disable(client, self.acts(actor))
@@ -287,12 +333,12 @@ class Administration:
                 from interlock.control.sql import Sql, ask_sql
 
                 asked = _read(arguments, Sql)
-                acts, stopping = self.acts(actor), self.stopping.is_set
-                return ask_sql(asked, self.paths, self.keyring, self.state, acts, row, stopping)
+                acts, ended = self.acts(actor), self._ended(peer)
+                return ask_sql(asked, self.paths, self.keyring, self.state, acts, row, ended)
             case "audit.follow":
                 follows = _read(arguments, Follow)
                 acts = self.acts(actor)
-                return follow(follows, self.paths.record, self.keyring, self.state, acts, row, self.stopping.is_set)
+                return follow(follows, self.paths.record, self.keyring, self.state, acts, row, self._ended(peer))
             case "audit.export":
                 wanted = _read(arguments, Export)
                 return export(wanted, self.paths.record, self.keyring, self.state, self.acts(actor), row)

@@ -31,6 +31,7 @@ from interlock.issuer.logout import confirmed, logout
 from interlock.issuer.means import Answer
 from interlock.issuer.par import push
 from interlock.issuer.people import PATHS
+from interlock.issuer.registration_endpoint import BELOW, manage, register
 from interlock.issuer.revocation import revoke
 from interlock.issuer.service import (
     AUTHORIZE,
@@ -39,6 +40,7 @@ from interlock.issuer.service import (
     INTROSPECT,
     JWKS,
     PAR,
+    REGISTER,
     REVOKE,
     TOKEN,
     USERINFO,
@@ -130,6 +132,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     device_page.CONSENT: Endpoint(device_page.decide, ("POST",), page=True),
     f"{END_SESSION}/confirm": Endpoint(confirmed, ("POST",), page=True),
     **{path: Endpoint(_of_people, methods, page=True) for path, methods in PATHS.items()},
+    REGISTER: Endpoint(register, ("POST",)),
     JWKS: Endpoint(_jwks, ("GET",), _quick),
     metadata.WELL_KNOWN_OAUTH: Endpoint(_server_metadata, ("GET",), _quick),
     metadata.WELL_KNOWN_OPENID: Endpoint(_server_metadata, ("GET",), _quick),
@@ -146,9 +149,19 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
 OPEN: Final = frozenset({JWKS, metadata.WELL_KNOWN_OAUTH, metadata.WELL_KNOWN_OPENID, metadata.WELL_KNOWN_RESOURCE})
 
 
+REGISTERED: Final = Endpoint(manage, ("GET", "PUT", "DELETE"))  # each client's own registration
+
+
+def endpoint_of(path: str) -> Endpoint | None:
+    """What serves a path."""
+    if path.startswith(BELOW) and "/" not in path[len(BELOW) :]:
+        return REGISTERED
+    return ENDPOINTS.get(path)
+
+
 def handle(issuer: Issuer, request: Request) -> Answer:
     """The answer to one request, or the promise of one; raises nothing but `NotYet`: ask again then."""
-    endpoint = ENDPOINTS.get(request.path)
+    endpoint = endpoint_of(request.path)
     if endpoint is None:
         return json_response({"error": "not_found"}, 404)
     if request.method not in endpoint.methods and not (request.method == "HEAD" and "GET" in endpoint.methods):

@@ -16,14 +16,16 @@ from interlock.issuer.client_auth import ALGORITHMS, METHODS, distinguished_name
 from interlock.jose import KeySet
 from interlock.store.clients import Client
 
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 OFFERED = frozenset(
     {
         "client_credentials",
         "authorization_code",
         "refresh_token",
         "urn:ietf:params:oauth:grant-type:device_code",
-        "urn:ietf:params:oauth:grant-type:token-exchange",
-        "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        EXCHANGE,
+        JWT_BEARER,
     }
 )
 URIS = 32
@@ -43,6 +45,12 @@ def check(client: Client) -> None:
             raise UsageError(f"{grant!r} is not a grant type (there are {', '.join(sorted(OFFERED))})")
     if client.public and "client_credentials" in client.grant_types:
         raise UsageError("a client without a credential cannot have tokens of its own (client_credentials)")
+    if client.public and EXCHANGE in client.grant_types:
+        raise UsageError("a client without a credential exchanges nothing (token-exchange)")
+    if JWT_BEARER in client.grant_types and not (client.assertion_issuer and client.assertion_subjects):
+        raise UsageError("the jwt-bearer grant needs an issuer and whom it names (assertion issuer and subject)")
+    if bool(client.assertion_issuer) != bool(client.assertion_subjects):
+        raise UsageError("an assertion's issuer and whom it names belong together")
     if "authorization_code" in client.grant_types and not client.redirect_uris:
         raise UsageError("the authorization_code grant needs a redirect URI")
     if "authorization_code" not in client.grant_types and client.redirect_uris:

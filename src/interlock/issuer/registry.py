@@ -62,6 +62,10 @@ class Registry:
             if known.client.assertion_issuer == issuer and subject in known.client.assertion_subjects
         ]
 
+    def self_registered(self) -> int:
+        """How many clients registered themselves."""
+        return sum(known.client.self_registered for known in list(self._known.values()))
+
     def put(self, client: Client) -> None:
         """It is new, or has changed."""
         if client.disabled:

@@ -23,6 +23,7 @@ from interlock.issuer.signing import Keys
 from interlock.jose import TokenRefused, claims_set, split, verify_compact
 from interlock.model import Event
 from interlock.store.clients import Client, Clients, Grant
+from interlock.store.registrations import Registrations
 
 if TYPE_CHECKING:
     from interlock.issuer.authorization_request import AuthorizationRequest
@@ -76,6 +77,8 @@ class Revoker(Protocol):
     def family(self, grant_id: str, until: int) -> None: ...
 
     def token(self, token_id: str, until: int) -> None: ...
+
+    def client(self, client_id: str, until: int) -> None: ...
 
 
 class References(Protocol):
@@ -239,6 +242,7 @@ class Issuer:
         self.asserted: TokenVerifier | None = None
         self.signals: Transmitter | None = None  # None: nobody is told of anything
         self.references: References | None = None  # None: opaque tokens are not offered
+        self.registrations: Registrations | None = None  # None: clients do not register themselves
 
     @property
     def url(self) -> str:

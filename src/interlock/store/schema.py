@@ -307,6 +307,18 @@ SIGNALS_SEEN = Table(
     sqlite_with_rowid=False,
 )
 
+INITIAL_TOKENS = Table(
+    "initial_tokens",
+    METADATA,
+    Column("hash", LargeBinary(32), primary_key=True),  # keyed, of a token with which clients register themselves
+    Column("id", Text, nullable=False),  # for people and the record
+    Column("uses", BigInteger, nullable=False),  # how many are left
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("act", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 
 def _first(connection: Connection) -> None:
     METADATA.create_all(connection, tables=[API_KEYS, REVOCATIONS])
@@ -332,7 +344,11 @@ def _signals(connection: Connection) -> None:
     METADATA.create_all(connection, tables=[SIGNAL_STREAMS, SIGNAL_SUBJECTS, SIGNAL_QUEUE, SIGNALS_SEEN])
 
 
-MIGRATIONS = (_first, _persons, _issuer, _marks, _accounts, _signals)
+def _registrations(connection: Connection) -> None:
+    METADATA.create_all(connection, tables=[INITIAL_TOKENS])
+
+
+MIGRATIONS = (_first, _persons, _issuer, _marks, _accounts, _signals, _registrations)
 VERSION = len(MIGRATIONS)
 
 

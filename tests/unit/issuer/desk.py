@@ -14,7 +14,7 @@ import msgspec
 from interlock.clock import SECOND
 from interlock.config import OwnIssuer
 from interlock.identity import RoleTable, TokenVerifier
-from interlock.identity.handles import family_handle, session_handle, token_handle
+from interlock.identity.handles import client_handle, family_handle, session_handle, token_handle
 from interlock.issuer.app import handle
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.http import Request, Response
@@ -83,6 +83,9 @@ class DirectoryRevoker:
 
     def token(self, token_id: str, until: int) -> None:
         self._directory.revoke(token_handle(URL, token_id))
+
+    def client(self, client_id: str, until: int) -> None:
+        self._directory.revoke(client_handle(URL, client_id))
 
 
 class OnceInMemory:
