@@ -13,7 +13,7 @@ It knows both: when it was made, and how far any caller's wall clock was ahead o
 may have forgotten is `UNSURE`, unless a nonce in it says that it was made since (`interlock.jose.dpop_nonce`). Once a
 clock that was set back has passed all that it ever showed, the table counts as made then.
 
-One key fills an eighth of a region at most, and token endpoints, where anybody may bring a key, have a region of
+One key fills a quarter of a region at most, and token endpoints, where anybody may bring a key, have a region of
 their own: a flood of proofs refuses proofs of few others.
 """
 
@@ -42,7 +42,8 @@ _HEADER = 64
 _BUCKETS, _BORN, _FARTHEST, _LATEST, _SALT = 1, 2, 3, 4, 8  # words; the salt has 32 bytes
 _PLACES = 32  # in a bucket
 _BUCKET = 3 * _PLACES  # words
-_SHARE = 8  # one key's part of a region, and the smaller region's part of the larger
+_SHARE = 4  # one key's part of a region
+_TOKENS = 8  # the smaller region's part of the larger
 _SLACK = 2 * SECOND  # kept longer than needed, since clocks are read one after the other
 _STEP = SECOND  # a wall clock that is farther ahead by no more is not noted
 _OFTEN = 10 * SECOND  # how often the latest time is noted
@@ -184,7 +185,7 @@ class ReplayTable:
 
     def _place(self, holder: bytes, name: bytes, region: int) -> tuple[int, int, int]:
         """Bucket and fingerprint, by hashes keyed with the table's own salt: nobody outside can choose them."""
-        first, buckets = (0, self._buckets) if region == CALLS else (self._buckets, self._buckets // _SHARE)
+        first, buckets = (0, self._buckets) if region == CALLS else (self._buckets, _smaller(self._buckets))
         start = int.from_bytes(blake2b(holder, digest_size=8, key=self._salt).digest(), "little")
         digest = blake2b(holder + name, digest_size=24, key=self._salt).digest()
         offset = int.from_bytes(digest[:8], "little") % max(1, buckets // _SHARE)
@@ -230,4 +231,8 @@ class ReplayTable:
 
 
 def _size(buckets: int) -> int:
-    return (_HEADER + (buckets + buckets // _SHARE) * _BUCKET) * 8
+    return (_HEADER + (buckets + _smaller(buckets)) * _BUCKET) * 8
+
+
+def _smaller(buckets: int) -> int:
+    return max(1, buckets // _TOKENS)

@@ -106,11 +106,11 @@ def test_a_full_bucket_is_an_answer_and_nothing_is_given_up_early(story: Story) 
     assert story.claim(f"fill-{taken}") is Claim.NEW
 
 
-def test_one_key_fills_an_eighth_at_most(story: Story) -> None:
+def test_one_key_fills_a_quarter_at_most(story: Story) -> None:
     taken = sum(story.claim(f"fill-{number}") is Claim.NEW for number in range(8000))
-    assert taken <= 4096 // 8
+    assert taken <= 4096 // 4
     others = [story.claim("one", bytes([number]) * 32) for number in range(100)]
-    assert others.count(Claim.NEW) >= 70
+    assert others.count(Claim.NEW) >= 60
 
 
 def test_a_token_endpoint_has_a_region_of_its_own(story: Story) -> None:
