@@ -251,6 +251,7 @@ def _transmitter(issuer: Issuer) -> Transmitter:
 
 def _client(issuer: Issuer, request: Request) -> str:
     """Whose token it is: a client's own, and nobody's that it acts for."""
+    _transmitter(issuer)
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
     identity = issuer.tokens.verify(text.strip().encode("ascii", "replace"), request.now)
     if scheme.lower() not in ("bearer", "dpop") or not isinstance(identity, Identity):
