@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePrivateKey, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -32,7 +33,7 @@ class Signer:
         """`pem`: PKCS #8. `KeyMaterialError` if it is no key for the algorithm."""
         try:
             key = load_pem_private_key(pem, None)
-        except ValueError as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: under a password
             raise KeyMaterialError("a signing key is damaged") from error
         if algorithm == "ES256" and isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
             numbers = key.public_key().public_numbers()
