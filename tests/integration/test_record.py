@@ -16,6 +16,7 @@ from interlock.audit.recorder_process import NoPage
 from interlock.errors import RecordUnavailable
 from interlock.keys import Keyring, Recipient, recipient
 from interlock.model import Event
+from tests.integration.node import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -116,6 +117,24 @@ def test_kill_9_of_writers_and_recorder_under_load(node: Node) -> None:
     assert set(said) <= set(rows)
     assert {row["outcome"] for row in rows.values()} <= {"done", "unknown"}
     assert sum(row["outcome"] == "unknown" for row in rows.values()) <= 8 * 51
+
+
+def test_told_to_stop_while_it_starts_it_stops_in_good_order(node: Node) -> None:
+    writer = node.writer(0)
+    assert eventually(lambda: node.said.exists() and len(node.said.read_text().split()) > 100)
+    os.kill(writer, signal.SIGKILL)
+    reap(writer)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        recorder = node.recorder()
+        os.kill(recorder, signal.SIGTERM)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    assert reap(recorder) == 0
+    assert {row["outcome"] for row in query(node.record, node.open_key)} <= {"done", "unknown"}
+    report = verify(node.record, attest=node.attest)
+    assert report.ok, report.problems
+    assert not [notice for notice in report.notices if "not sealed" in notice]
 
 
 def test_the_kernels_own_file_limit(node: Node) -> None:

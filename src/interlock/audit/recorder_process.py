@@ -43,6 +43,7 @@ def run_recorder(
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})  # whoever starts us may hold them back
     recorder = Recorder(record, recipient, signer, page, attest, ask_time=kernel_sync, prune=prune)
     pause = _BUSY
     while not stopping:

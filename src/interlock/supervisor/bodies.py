@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,8 @@ class Bodies:
         from interlock.audit.prune import REQUESTS
         from interlock.keys import DayRecipient, LogKey, log_names
 
+        # Told to stop while it still starts, it stops in good order as ever: `run_recorder` hears of it then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         # The one key that it needs, opened by a child: it never holds the key-encryption key.
         key = in_child(self._log_key, LogKey)
         self._settle("recorder")
