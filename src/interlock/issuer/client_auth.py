@@ -23,7 +23,7 @@ from interlock.issuer.errors import OAuthError
 from interlock.issuer.http import Request
 from interlock.issuer.registry import Known
 from interlock.issuer.service import PAR, TOKEN, Issuer
-from interlock.jose import TokenRefused, claims_set, split, verify_compact
+from interlock.jose import KeySet, TokenRefused, claims_set, split, verify_compact
 from interlock.store.clients import Client
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -102,7 +102,7 @@ def _by_assertion(issuer: Issuer, request: Request) -> Known:
         known = issuer.registry.get(client_id) if isinstance(client_id, str) else None
         if known is None or known.client.method != "private_key_jwt":
             raise _refused(request, "no such client by assertion")
-        verify_compact(compact, known.keys, _algorithms(issuer, known))
+        verify_compact(compact, keys_of(issuer, known), _algorithms(issuer, known))
         claim.check_type(compact.header, TYPES)
         not_before, expires = claim.validity(claims, LEEWAY)
         token_id = claim.token_id(claims)
@@ -114,8 +114,8 @@ def _by_assertion(issuer: Issuer, request: Request) -> Known:
     # One audience, and that the issuer's own: with several, or an endpoint's, another server could have asked for it
     # (RFC 7523bis). Endpoints are still taken where no profile forbids it, since many libraries send them.
     accepted = {issuer.url} if issuer.settings.profile else {issuer.url, issuer.endpoint(TOKEN), issuer.endpoint(PAR)}
-    if isinstance(audience, list) and len(audience) == 1:
-        audience = audience[0]
+    if isinstance(audience, list) and len(audience) == 1 and not issuer.settings.profile:
+        audience = audience[0]  # FAPI 2.0 section 5.3.2.1 takes a string alone
     if not isinstance(audience, str) or audience not in accepted:
         raise _refused(request, "the assertion is for another audience")
     if not not_before <= now < expires or expires - now > LONGEST_ASSERTION:
@@ -147,6 +147,13 @@ def claimed(request: Request) -> str:
     except (OAuthError, TokenRefused):
         return ""
     return stated if isinstance(stated, str) else ""
+
+
+def keys_of(issuer: Issuer, known: Known) -> KeySet:
+    """What a client's JWTs are verified with; EdDSA means Ed25519 under FAPI 2.0 (section 5.4.1)."""
+    if issuer.settings.profile is None:
+        return known.keys
+    return KeySet([key for key in known.keys.keys if "Ed448" not in key.algorithms], known.keys.set_aside)
 
 
 def _algorithms(issuer: Issuer, known: Known) -> frozenset[str]:

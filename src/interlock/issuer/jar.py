@@ -9,7 +9,7 @@ import msgspec
 
 from interlock.clock import SECOND
 from interlock.identity import claims as claim
-from interlock.issuer.client_auth import ALGORITHMS, FAPI2_ALGORITHMS, LEEWAY, issued
+from interlock.issuer.client_auth import ALGORITHMS, FAPI2_ALGORITHMS, LEEWAY, issued, keys_of
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.registry import Known
 from interlock.issuer.service import Issuer
@@ -28,7 +28,7 @@ def open_request(issuer: Issuer, known: Known, text: str, now: int) -> dict[str,
     try:
         compact = split(text.encode("ascii", "replace"))
         claims = claims_set(compact)
-        verify_compact(compact, known.keys, algorithms & {stated} if stated else algorithms)
+        verify_compact(compact, keys_of(issuer, known), algorithms & {stated} if stated else algorithms)
         if "exp" not in claims:
             raise _refused("it has no exp")
         not_before, expires = claim.validity(claims, LEEWAY)

@@ -46,6 +46,9 @@ TOKEN, AUTHORIZE, PAR, REVOKE, INTROSPECT, JWKS, USERINFO, END_SESSION, DEVICE, 
 )
 
 
+FAPI2_PROOFS = ("PS256", "ES256", "EdDSA", "Ed25519")  # FAPI 2.0 Security Profile section 5.4.1
+
+
 class Notes(Protocol):
     """Where the issuer's acts are put on the record."""
 
@@ -255,7 +258,8 @@ class Issuer:
 
     @property
     def proof_algorithms(self) -> tuple[str, ...]:
-        return self._proofs.algorithms
+        offered = self._proofs.algorithms
+        return offered if self.settings.profile is None else tuple(name for name in offered if name in FAPI2_PROOFS)
 
     def proof_of_possession(self, request: Request) -> bytes:
         """Thumbprint of the key that a request proves to have; empty if it proves nothing. Raises `OAuthError`."""
@@ -264,6 +268,8 @@ class Issuer:
             return b""
         jkt = request.proved.get("key")
         if jkt is None:
+            if self.settings.profile is not None:
+                _check_strong(proof)
             url = self.endpoint(request.path)
             jkt, nonce = self._proofs.check(proof, request.method, url, request.now)
             request.proved |= {"key": jkt, "nonce": nonce}
@@ -294,3 +300,14 @@ class Issuer:
         earliest = self._earliest(principal, client_id) * SECOND
         if now < earliest:
             raise NotYet(min(1.0, (earliest - now) / SECOND + 0.001))
+
+
+def _check_strong(proof: str) -> None:
+    """FAPI 2.0 Security Profile section 5.4.1, before anything else of a proof is looked at. Raises `OAuthError`."""
+    try:
+        header = split(proof.encode("ascii", "replace")).header
+    except TokenRefused:
+        header = {}
+    jwk = header.get("jwk")
+    if header.get("alg") not in FAPI2_PROOFS or (isinstance(jwk, dict) and jwk.get("crv") == "Ed448"):
+        raise OAuthError("invalid_dpop_proof", f"a proof is signed with {', '.join(FAPI2_PROOFS)} here")
