@@ -6,12 +6,13 @@ A secret is shown once; what is kept is a keyed hash.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from interlock.clock import SECOND, Clock
+from interlock.control.anchors import anchors
 from interlock.control.credentials import OWN_LIFE
 from interlock.control.publish import Publisher
 from interlock.control.status import rfc3339
@@ -23,7 +24,7 @@ from interlock.issuer.registration_endpoint import INITIAL
 from interlock.keys import Keyring, lookup_hash
 from interlock.model import Event, Principal, Recorder
 from interlock.model.principal import OWN_AUTHORITY
-from interlock.snapshot import NotBefore, Revoked
+from interlock.snapshot import NotBefore, Revoked, TrustSpec
 from interlock.store import State
 from interlock.store.clients import Client, Clients, Secret
 from interlock.store.model import Mark, Revocation
@@ -99,8 +100,15 @@ class ClientDesk:
         self._url = url
         self._changed = changed
 
-    def create(self, wanted: CreateClient, roles: frozenset[str], keyring: Keyring, acts: Recorder) -> dict[str, Any]:
-        """Make a client; `roles`: those the file knows."""
+    def create(
+        self,
+        wanted: CreateClient,
+        roles: frozenset[str],
+        keyring: Keyring,
+        acts: Recorder,
+        trust: Sequence[TrustSpec] = (),
+    ) -> dict[str, Any]:
+        """Make a client; `roles` and `trust`: those the file knows."""
         self._url()
         if wanted.bound not in ("", "dpop", "certificate"):
             raise UsageError("tokens are bound by `dpop` or by `certificate`")
@@ -143,6 +151,10 @@ class ClientDesk:
             authorization_details_types=tuple(dict.fromkeys(wanted.details)),
         )
         check(client)
+        if client.certificates and not set(client.certificates) <= set(anchors([*self._clients.all(), client], trust)):
+            raise UsageError(
+                "the certificate has the name of another client's or of an authority: give it one of its own"
+            )
         if wanted.method.startswith("client_secret"):
             text, secret = _secret(keyring, now)
             client = msgspec.structs.replace(client, secrets=(secret,))

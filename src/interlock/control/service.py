@@ -58,7 +58,7 @@ from interlock.control.users import (
 from interlock.errors import InterlockError, KeyMaterialError, NodeError, NotAllowed, UsageError
 from interlock.keys import DayRecipient, Keyring, RecordDays, factor_key, open_keyring
 from interlock.model import Event, Principal
-from interlock.snapshot import NodePage
+from interlock.snapshot import NodePage, TrustSpec
 from interlock.store import Persons, State
 
 if TYPE_CHECKING:
@@ -168,6 +168,16 @@ class Administration:
             self._issuer_url,
             lambda client: self.client_changed(client),
         )
+
+    def _trust(self) -> list[TrustSpec]:
+        """The bundles of the file, as far as they can be read."""
+        found = []
+        for name, one in self.config.trust.items():
+            try:
+                found.append(TrustSpec(name, one.ca.read_text(encoding="ascii"), one.principal))
+            except (OSError, UnicodeDecodeError):
+                continue
+        return found
 
     def _issuer_url(self) -> str:
         if self.config.issuer is None:
@@ -294,7 +304,7 @@ class Administration:
                         "tls_client_auth needs a bundle that vouches for certificates: `issuer: {trust: NAME}`"
                     )
                 roles = frozenset(self.config.roles)
-                return self.client_desk.create(created, roles, self.keyring, self.acts(actor))
+                return self.client_desk.create(created, roles, self.keyring, self.acts(actor), self._trust())
             case "client.list":
                 _read(arguments, Nothing)
                 return self.client_desk.list()
