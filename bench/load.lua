@@ -1,5 +1,6 @@
 -- wrk's side of the bench. Headers come from BENCH_HEADERS; BENCH_PATHS and BENCH_KEYS name files whose lines (paths,
--- API keys) are taken in turn. Requests are made once: the load generator should cost as little as it can.
+-- API keys) are taken in turn; each line of BENCH_PROOFS is a bound token and a proof, to be used once. Requests are made
+-- before the run: the load generator should cost as little as it can.
 
 local ready = {}
 local turn = 0
@@ -20,7 +21,13 @@ function init(args)
   end
   local paths = lines("BENCH_PATHS")
   local keys = lines("BENCH_KEYS")
-  for at = 1, math.max(1, #paths, #keys) do
+  local proofs = lines("BENCH_PROOFS")
+  for at = 1, math.max(1, #paths, #keys, #proofs) do
+    if #proofs > 0 then
+      local token, proof = proofs[at]:match("^(%S+) (%S+)$")
+      wrk.headers["Authorization"] = "DPoP " .. token
+      wrk.headers["DPoP"] = proof
+    end
     if #keys > 0 then wrk.headers["X-API-Key"] = keys[(at - 1) % #keys + 1] end
     ready[at] = wrk.format("GET", #paths > 0 and paths[(at - 1) % #paths + 1] or nil)
   end

@@ -8,6 +8,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -24,11 +25,24 @@ class Material:
     jwks: str
     certificate: Path
     key: Path
+    signer: RSAKey  # the issuer's
+
+    def bound(self, thumbprint: str) -> str:
+        """A token like the other, but bound to a key."""
+        return _token(self.signer, f"bench-{thumbprint}", {"cnf": {"jkt": thumbprint}})
 
 
 def make(folder: Path) -> Material:
     folder.mkdir(parents=True, exist_ok=True)
     key = RSAKey.generate_key(2048, {"kid": "bench", "use": "sig", "alg": "RS256"}, private=True)
+    token = _token(key, "bench-1", {})
+    jwks = json.dumps({"keys": [key.as_dict(private=False)]})
+    (folder / "jwks.json").write_text(jwks)
+    certificate, private = _certificate(folder)
+    return Material(token, jwks, certificate, private, key)
+
+
+def _token(key: RSAKey, name: str, more: dict[str, Any]) -> str:
     now = int(time.time())
     claims = {
         "iss": ISSUER,
@@ -36,14 +50,11 @@ def make(folder: Path) -> Material:
         "sub": "alice",
         "iat": now,
         "exp": now + 12 * 3600,
-        "jti": "bench-1",
+        "jti": name,
         "roles": [ROLE],
+        **more,
     }
-    token = jwt.encode({"alg": "RS256", "kid": "bench", "typ": "JWT"}, claims, key)
-    jwks = json.dumps({"keys": [key.as_dict(private=False)]})
-    (folder / "jwks.json").write_text(jwks)
-    certificate, private = _certificate(folder)
-    return Material(token, jwks, certificate, private)
+    return jwt.encode({"alg": "RS256", "kid": "bench", "typ": "JWT"}, claims, key)
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:

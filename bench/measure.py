@@ -135,11 +135,15 @@ def _latency(text: str, percent: str) -> float:
 
 @dataclass(frozen=True)
 class Calls:
-    """What is sent: headers, and paths and API keys that are taken in turn from files of lines."""
+    """What is sent: headers, and paths and API keys that are taken in turn from files of lines.
+
+    `fresh` makes such a file for one run of so many seconds: a bound token and its proof on each line, used once.
+    """
 
     headers: dict[str, str] = field(default_factory=dict)
     paths: Path | None = None
     keys: Path | None = None
+    fresh: Callable[[float], Path] | None = None
 
 
 def run_wrk(url: str, connections: int, seconds: float, calls: Calls) -> Load:
@@ -148,6 +152,7 @@ def run_wrk(url: str, connections: int, seconds: float, calls: Calls) -> Load:
     environ["BENCH_HEADERS"] = "\n".join(f"{name}: {value}" for name, value in calls.headers.items())
     environ["BENCH_PATHS"] = str(calls.paths or "")
     environ["BENCH_KEYS"] = str(calls.keys or "")
+    environ["BENCH_PROOFS"] = str(calls.fresh(seconds)) if calls.fresh is not None else ""
     command = ["wrk", "--latency", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(LOAD_SCRIPT), url]
     done = subprocess.run(pin(LOAD_CORE, command), env=environ, capture_output=True, text=True, check=False)
     text = done.stdout

@@ -14,7 +14,9 @@ from pathlib import Path
 from material import Material
 from measure import GATEWAY_CORE, BenchError, Calls
 from peers import AUDIENCE, ISSUER, ROLE, UPSTREAM_PORT, Gateway, bearer, fresh_folder, running
+from proofs import Senders
 
+from interlock.jose.dpop import AHEAD
 from interlock.snapshot import NodePage
 
 PORT = 19010
@@ -131,6 +133,16 @@ def configuration(setup: Setup, material: Material, data: Path) -> dict[str, obj
             ]
         },
     }
+
+
+@contextmanager
+def interlock_dpop(setup: Setup, material: Material) -> Iterator[Gateway]:
+    """The same, called with tokens that are bound to keys, and a proof for each call."""
+    node = Node(setup, material)
+    senders = Senders(material, f"http://127.0.0.1:{PORT}/r0/a-1", node.folder)
+    with node.up(Calls(fresh=senders.fresh)) as gateway:
+        time.sleep(AHEAD + 1)  # until then a proof without a nonce may be older than the node
+        yield gateway
 
 
 @contextmanager

@@ -22,12 +22,13 @@ import report
 import scale
 from measure import BenchError, measure, run_wrk
 from peers import Gateway
-from product import Setup, interlock
+from product import Setup, interlock, interlock_dpop
 from report import CONNECTIONS, Figures
 
 NGINX, HAPROXY = "nginx bare", "haproxy bare"
 ENVOY, ENVOY_UNCACHED, ENVOY_TLS = "Envoy token cache", "Envoy as it comes", "Envoy token cache TLS"
 WRITTEN, DURABLE, TLS = "Interlock written", "Interlock durable", "Interlock written TLS"
+DPOP = "Interlock DPoP-bound tokens"
 
 # (measured, against, at most, aim)
 RATIOS = [
@@ -52,6 +53,7 @@ def gateways(made: material.Material) -> dict[str, Start]:
         WRITTEN: lambda: interlock(Setup("written"), made),
         DURABLE: lambda: interlock(Setup("durable", durable=True), made),
         TLS: lambda: interlock(Setup("tls", tls=True), made),
+        DPOP: lambda: interlock_dpop(Setup("dpop"), made),
         ENVOY_TLS: lambda: peers.envoy(made.token, made.jwks, certificate=pair),
     }
 

@@ -27,6 +27,7 @@ STEPS = [
     ("gateway/state", "1. admit: path and route"),
     ("interlock/identity/", "2. authenticate"),
     ("interlock/jose/", "2. authenticate"),
+    ("interlock/snapshot/replay", "2. authenticate"),
     ("interlock/policy/", "3. authorize"),
     ("interlock/limits/", "4. limit"),
     ("interlock/snapshot/counters", "4. limit"),

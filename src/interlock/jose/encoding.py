@@ -36,7 +36,8 @@ def decode_json_object(text: bytes) -> dict[str, Any]:
     try:
         value = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
         # A lone surrogate can be escaped in JSON but not be encoded, so it would break whatever logs it.
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        if b"\\" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except Malformed:
         raise
     except (ValueError, RecursionError) as error:
