@@ -147,11 +147,18 @@ def _change(issuer: Issuer, request: Request, client: Client) -> Response:
         if not isinstance(secret, str) or not issuer.registry.secret_holds(known, secret, request.now):
             raise OAuthError("invalid_request", "client_secret is not the client's, and cannot be chosen by it")
     changed = _with(issuer, client, _read(request))
-    changed, text, access = _with_secrets(issuer, changed, request.now)
     act = issuer.record.act(Event.CLIENT_CHANGE, {**_details(changed), "what": "registration", "by": "the client"})
-    # Nothing of what an operator says, who may be at it in this moment.
-    fields = {name: getattr(changed, name) for name in (*OF_BOTH, "client_name", "scopes", "secrets", "registration")}
-    changed = issuer.clients.change(client.client_id, **fields, acts=(*client.acts, act))
+    # Nothing of what an operator says, who may be at it in this moment, and may just have revoked its secret.
+    fields = {name: getattr(changed, name) for name in (*OF_BOTH, "client_name", "scopes")}
+    text = access = ""
+
+    def turn(present: Client) -> Client:
+        nonlocal text, access
+        present = msgspec.structs.replace(present, **fields, acts=(*present.acts, act))
+        present, text, access = _with_secrets(issuer, present, request.now)
+        return present
+
+    changed = issuer.clients.modify(client.client_id, turn)
     issuer.registry.put(changed)
     return json_response(_described(issuer, changed, text, access))
 
