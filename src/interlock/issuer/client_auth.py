@@ -34,7 +34,7 @@ FAPI2_METHODS = ("private_key_jwt", *CERTIFICATES)  # FAPI 2.0 Security Profile 
 ALGORITHMS = frozenset({"ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "EdDSA", "Ed25519"})
 FAPI2_ALGORITHMS = frozenset({"PS256", "ES256", "EdDSA", "Ed25519"})  # section 5.4.1
 CHALLENGE = (("www-authenticate", 'Basic realm="interlock"'),)
-LONGEST_ASSERTION = 600 * SECOND  # of life that is left
+LONGEST_ASSERTION = 3600 * SECOND  # of life that is left; libraries of others say an hour
 # What an assertion may call itself (RFC 8725 section 3.11): a client signs other things, too.
 TYPES = ("", "JWT", "client-authentication+jwt")
 LEEWAY = 10  # seconds; FAPI 2.0 section 5.3.2.1 asks for 10 and allows 60
@@ -118,7 +118,7 @@ def _by_assertion(issuer: Issuer, request: Request) -> Known:
         audience = audience[0]  # FAPI 2.0 section 5.3.2.1 takes a string alone
     if not isinstance(audience, str) or audience not in accepted:
         raise _refused(request, "the assertion is for another audience")
-    if not not_before <= now < expires or expires - now > LONGEST_ASSERTION:
+    if not not_before <= now < expires or expires - now > LONGEST_ASSERTION + LEEWAY * SECOND:
         raise _refused(request, "the assertion is expired, not yet valid, or lives too long")
     if not token_id:
         raise _refused(request, "the assertion has no jti")

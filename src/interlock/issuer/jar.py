@@ -12,7 +12,7 @@ from interlock.identity import claims as claim
 from interlock.issuer.client_auth import ALGORITHMS, FAPI2_ALGORITHMS, LEEWAY, issued, keys_of
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.registry import Known
-from interlock.issuer.service import Issuer
+from interlock.issuer.service import AUTHORIZE, Issuer
 from interlock.jose import TokenRefused, claims_set, split, verify_compact
 
 LONGEST = 3600 * SECOND  # of life; FAPI 2.0 Message Signing section 5.3.1
@@ -39,7 +39,11 @@ def open_request(issuer: Issuer, known: Known, text: str, now: int) -> dict[str,
         raise _refused(f"typ {kind!r:.60}")
     audience = claims.get("aud")
     names = [audience] if isinstance(audience, str) else audience
-    if not isinstance(names, list) or issuer.url not in names:
+    # The issuer's own name (section 4 says SHOULD). Libraries say the endpoint, or nothing, which is taken where no
+    # profile forbids it: who is registered here has signed it.
+    accepted = {issuer.url} if fapi2 else {issuer.url, issuer.endpoint(AUTHORIZE)}
+    unsaid = audience is None and not fapi2
+    if not unsaid and not (isinstance(names, list) and any(isinstance(one, str) and one in accepted for one in names)):
         raise _refused("it is for another audience")
     if claims.get("iss", known.client.client_id) != known.client.client_id or claims.get("client_id") != (
         known.client.client_id

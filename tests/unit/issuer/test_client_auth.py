@@ -323,7 +323,7 @@ def test_a_client_that_signs_is_known(desk: Desk, client: Assertions) -> None:
         {"exp": ...},
         {"exp": 0},
         {"exp": NOW // SECOND - 11},
-        {"exp": NOW // SECOND + 601},
+        {"exp": NOW // SECOND + 3601},
         {"exp": NOW},
         {"exp": str(NOW // SECOND + 60)},
         {"exp": True},

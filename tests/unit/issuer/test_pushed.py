@@ -101,7 +101,8 @@ def test_a_signed_request_is_taken_as_it_was_signed(app: Desk, by: str) -> None:
     [
         ({"key": OTHER}, "token-signature"),
         ({"aud": "https://other.example"}, "another audience"),
-        ({"aud": None}, "another audience"),
+        ({"aud": ["https://other.example"]}, "another audience"),
+        ({"aud": 7}, "another audience"),
         ({"iss": "other"}, "another client"),
         ({"client_id": "other"}, "another client"),
         ({"client_id": None}, "another client"),
@@ -129,6 +130,11 @@ def test_a_signed_request_that_is_not_good_is_refused_with_its_reason(
     assert note in app.record.of(Event.TOKEN_REFUSED)[-1]["why"]
     browser = app.browse("/oauth/authorize", client_id="app", request=text)
     assert header(browser, "location") == ""
+
+
+def test_a_signed_request_that_names_no_audience_is_taken_but_under_a_profile(app: Desk) -> None:
+    assert push(app, request=signed(app, aud=None)).status == 201
+    assert push(app, request=signed(app, aud=f"{URL}/oauth/authorize")).status == 201
 
 
 def test_a_signed_request_is_good_once_if_it_has_an_id(app: Desk) -> None:
