@@ -31,6 +31,10 @@ class Material:
         """A token like the other, but bound to a key."""
         return _token(self.signer, f"bench-{thumbprint}", {"cnf": {"jkt": thumbprint}})
 
+    def other(self, name: str, subject: str) -> str:
+        """A token of somebody else."""
+        return _token(self.signer, name, {"sub": subject})
+
 
 def make(folder: Path) -> Material:
     folder.mkdir(parents=True, exist_ok=True)

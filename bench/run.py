@@ -40,6 +40,8 @@ RATIOS = [
     (WRITTEN, NGINX, 3.5, 3.5),
 ]
 
+PARTS = ("ratios", "scale", "revocation", "memory", "budget", "record", "sql")
+
 Start = Callable[[], AbstractContextManager[Gateway]]
 
 
@@ -80,9 +82,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds (3)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of load for each figure (4)")
     parser.add_argument("--quick", action="store_true", help="one round of 2 s: a look, not a figure to quote")
-    parser.add_argument(
-        "--only", default="", help="comma separated parts (ratios, scale, memory, budget, record, sql) or gateways"
-    )
+    parser.add_argument("--only", default="", help=f"comma separated parts ({', '.join(PARTS)}) or gateways")
     parser.add_argument("--write", action="store_true", help="write the figures to bench/README.md")
     options = parser.parse_args(arguments)
     if options.quick:
@@ -93,7 +93,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def sections(options: argparse.Namespace, made: material.Material) -> Iterable[tuple[str, str]]:
     """Each section's title and text, made as it is asked for."""
     only = {word.strip() for word in options.only.split(",") if word.strip()}
-    parts = {"ratios", "scale", "memory", "budget", "record", "sql"}
+    parts = set(PARTS)
     starts = gateways(made)
     chosen = {row: start for row, start in starts.items() if row in only}
     if not only or "ratios" in only or chosen:
@@ -105,6 +105,10 @@ def sections(options: argparse.Namespace, made: material.Material) -> Iterable[t
         )
     if not only or "scale" in only:
         yield "Scale", scale.run(made, options.rounds, options.seconds, say)
+    if not only or "revocation" in only:
+        import revocation
+
+        yield "Revocation", revocation.run(made, options.rounds, options.seconds, say)
     if not only or "memory" in only:
         yield "Memory", memory.run(made, say)
     if not only or "budget" in only:

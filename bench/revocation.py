@@ -1,0 +1,162 @@
+"""What live revocations cost a call, and how long it takes until what was revoked is refused."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from material import Material
+from measure import BenchError, Calls, Load, Sample, measure, run_wrk
+from peers import ISSUER, bearer
+from product import PORT, Node, Setup
+from report import table
+
+from interlock.control.client import Client
+from interlock.identity import principal_handle, token_handle
+from interlock.store import Mark, Revocation, Revocations, State
+
+CONNECTIONS = 32
+LIVE = 100_000  # revocations, and as many marks
+REVOKED = 200  # one after another, of each kind
+PIECE = 2.0  # seconds of load at a time
+
+
+def run(material: Material, rounds: int, seconds: float, say: Callable[[str], None]) -> str:
+    return f"{cost(material, rounds, seconds, say)}\n\n{time_to_deny(material, say)}"
+
+
+# -- the cost of a call
+
+
+def cost(material: Material, rounds: int, seconds: float, say: Callable[[str], None]) -> str:
+    """CPU per call of one token, without revocations and with many, in turn."""
+    rows = {"nothing is revoked": 0, f"{LIVE:,} revocations and {LIVE:,} marks": LIVE}
+    nodes = {row: _filled(Node(Setup(f"revocation-{count}"), material), count) for row, count in rows.items()}
+    samples: dict[str, list[Sample]] = {row: [] for row in rows}
+    calls = bearer(material.token)
+    for number in range(rounds):
+        for row, node in nodes.items():
+            say(f"revocation, round {number + 1} of {rounds}: {row}")
+            with node.up(calls) as gateway:
+                run_wrk(gateway.url, CONNECTIONS, 1.0, calls)
+                samples[row].append(measure(gateway.pid, gateway.url, CONNECTIONS, seconds, calls, gateway.quiet))
+    cpu = {row: statistics.median(sample.cpu_us for sample in taken) for row, taken in samples.items()}
+    base = cpu["nothing is revoked"]
+    return table(
+        ["at 32 connections", "CPU µs/call", "ratio", "bound"],
+        [[row, f"{us:.1f}", f"{us / base:.3f}", "1.03" if us is not base else ""] for row, us in cpu.items()],
+    )
+
+
+def _filled(node: Node, count: int) -> Node:
+    """A stopped node's state with revocations and marks of what nobody presents."""
+    node.command("key", "create", "first", "--role", "reader")  # makes the node's keys and its state
+    if count:
+        now = time.time_ns()
+        second = now // 10**9
+        with State.open(node.data / "state.db") as state:
+            Revocations(state).keep(
+                now=now,
+                act="",
+                revocations=[Revocation(token_handle(ISSUER, f"gone-{n}"), f"token {n}", now) for n in range(count)],
+                marks=[Mark(principal_handle(f"user:x/{n}"), f"principal {n}", second, now) for n in range(count)],
+            )
+    return node
+
+
+# -- the time until it is refused
+
+
+def time_to_deny(material: Material, say: Callable[[str], None]) -> str:
+    """From asking the control process until a call that follows its answer is refused, idle and under load."""
+    node = Node(Setup("revocation-time", workers=2, pinned=False), material)
+    settings = json.loads(node.file.read_text())
+    settings["connections"]["failures"] = "1000000/m"
+    node.file.write_text(json.dumps(settings))
+    rows = []
+    calls = bearer(material.token)
+    with node.up(calls) as gateway:
+        for loaded in (False, True):
+            say(f"revocation: {REVOKED} of each kind, {'under load' if loaded else 'idle'}")
+            for kind in ("token", "principal"):
+                with _Background(gateway.url, calls) if loaded else _Nothing():
+                    times = [_once(node.data / "run", material, kind) for _ in range(REVOKED)]
+                name = f"{kind}, {'under load' if loaded else 'idle'}"
+                rows.append(
+                    [name, *(f"{value:.1f}" for series in zip(*times, strict=True) for value in _spread(series))]
+                )
+    return table(["revoked one by one", "command p50 ms", "p99", "refused after p50 ms", "p99"], rows)
+
+
+_numbers = iter(range(10**9))
+
+
+def _once(run: Path, material: Material, kind: str) -> tuple[float, float]:
+    """One token, accepted and revoked: ms until the command returned, and until a call was refused."""
+    number = next(_numbers)
+    token = material.other(f"doomed-{number}", f"doomed-{number}")
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
+    if _call(connection, token) != 200:
+        raise BenchError("a good token was refused")
+    arguments = (
+        {"id": f"doomed-{number}", "issuer": ISSUER}
+        if kind == "token"
+        else {"id": f"user:issuer.bench.example/doomed-{number}"}
+    )
+    started = time.perf_counter()
+    Client(run).call(f"revoke.{kind}", arguments)
+    returned = time.perf_counter()
+    if _call(connection, token) != 401:
+        raise BenchError("what was revoked was accepted")
+    refused = time.perf_counter()
+    connection.close()
+    return (returned - started) * 1000, (refused - started) * 1000
+
+
+def _call(connection: http.client.HTTPConnection, token: str) -> int:
+    connection.request("GET", "/r0/a-1", headers={"Authorization": f"Bearer {token}"})
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+def _spread(values: tuple[float, ...]) -> tuple[float, float]:
+    ordered = sorted(values)
+    return statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
+
+
+class _Nothing:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+class _Background(threading.Thread):
+    """Load of a good token for as long as it lasts; none of its calls may fail."""
+
+    def __init__(self, url: str, calls: Calls) -> None:
+        super().__init__(daemon=True)
+        self._url, self._calls = url, calls
+        self._over = threading.Event()
+        self._loads: list[Load] = []
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            self._loads.append(run_wrk(self._url, CONNECTIONS, PIECE, self._calls))
+
+    def __enter__(self) -> None:
+        self.start()
+        time.sleep(0.5)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._over.set()
+        self.join(PIECE + 10)
+        if kind is None and any(load.bad for load in self._loads):
+            raise BenchError("calls of a good token failed while others were revoked")
