@@ -28,6 +28,9 @@ def _algorithm(value: Any) -> Any:
     raise fault(f"`{value}` is not an algorithm", f"there are {', '.join(ALGORITHMS)}")
 
 
+SignatureAlgorithm = Annotated[str, BeforeValidator(_algorithm)]
+
+
 def _jwks(value: Any, info: ValidationInfo) -> str | Path:
     if isinstance(value, str) and "://" in value:
         try:
@@ -65,7 +68,7 @@ class Issuer(Section):
     ]
     """What its tokens must say in `aud`; any of them."""
     algorithms: Annotated[
-        tuple[Annotated[str, BeforeValidator(_algorithm)], ...],
+        tuple[SignatureAlgorithm, ...],
         BeforeValidator(words, json_schema_input_type=str | list[str]),
         Field(min_length=1),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -9,7 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from interlock.clock import SECOND
 from interlock.config.details import DetailType, TypeName
-from interlock.config.fields import Duration, HttpsUrl, Origin, Rates, Section, duration, fault, words
+from interlock.config.fields import Duration, HttpsUrl, Name, Origin, Rates, Section, duration, fault, words
+from interlock.config.outside import OutsideProvider
 from interlock.config.patterns import Pattern, parse_pattern
 from interlock.config.signals import Transmitted
 from interlock.config.units import Rate
@@ -28,10 +30,16 @@ ScopeName = Annotated[str, Field(pattern=r"^[!#-\[\]-~]{1,128}$")]  # RFC 6749 s
 Resource = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[!-~]+$")]
 
 
+_SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]+")
+
+
 def _issuer_url(value: str) -> str:
     """RFC 8414 section 2; without a slash at its end, since issuers are compared as they are written."""
     if value.endswith("/"):
         raise fault("ends with a slash; tokens name the issuer exactly as it stands here", value.rstrip("/"))
+    for segment in urlsplit(value).path.split("/")[1:]:
+        if not _SEGMENT.fullmatch(segment):
+            raise fault(f"`{segment}` is not a part of a path that everybody writes in the same way")
     return value
 
 
@@ -84,6 +92,8 @@ class OwnIssuer(Section):
     details: dict[TypeName, DetailType] = Field(default_factory=dict)
     """The types of `authorization_details` (RFC 9396) that may be asked for."""
 
+    outside: dict[Name, OutsideProvider] = Field(default_factory=dict)
+    """Outside OpenID providers where people may sign in instead, by name."""
     signals: Transmitted | None = None
     """Whom it tells of ended sessions and changed credentials (Shared Signals Framework); left out: nobody."""
 

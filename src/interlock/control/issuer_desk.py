@@ -135,6 +135,7 @@ class IssuerDesk:
         self._state = state
         self._factor_key = factor_key(keyring)
         self._hasher, self._pool = Hasher(), Pool()
+        self._waiting = Pool(at_once=4, name="outside")
         self.ended: Callable[[str, str], None] = lambda _sid, _why: None
         self.signals: Transmitter | None = None
         self._revoker = StateRevoker(state, publisher, lambda: self._url, clock)
@@ -173,6 +174,7 @@ class IssuerDesk:
             self.notes,
             pool=self._pool,
             hasher=self._hasher,
+            waiting=self._waiting,
             ended=self._session_ended,
         )
         issuer = Issuer(
@@ -235,6 +237,7 @@ class IssuerDesk:
     def close(self) -> None:
         """No password is looked at any more."""
         self._pool.close()
+        self._waiting.close()
 
     def _verifier(self, settings: OwnIssuer, keys: Keys) -> TokenVerifier:
         """Verifies every token of the issuer's, also those for other APIs; for introspection and the like."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from typing import Final
+from urllib.parse import quote
 
 from interlock.clock import SECOND
 from interlock.errors import NotFound
@@ -42,6 +43,8 @@ class AccountPage:
             return self._signin.begin(request, Asked(go="account"))
         if request.path == PATH:
             return self._show(request, session) if request.method != "POST" else redirect(self._means.path(PATH))
+        if request.path == f"{PATH}/link":
+            return self._link(request, session)
         fields = self._means.forms.check(request, session.cookie, PURPOSE)
         match request.path.removeprefix(f"{PATH}/"):
             case "signout":
@@ -57,6 +60,8 @@ class AccountPage:
                 return self._remove(request, session, fields.get("factor", ""))
             case "codes":
                 return self._codes(request, session)
+            case "unlink":
+                return self._unlink(request, session, fields.get("provider", ""))
             case _:
                 raise OAuthError("invalid_request", "there is nothing here", status=404)
 
@@ -86,6 +91,10 @@ class AccountPage:
             ],
             left=means.accounts.recovery_left(account.id),
             passkeys=means.party.usable,
+            providers=[
+                {"name": name, "title": one.settings.title, "linked": name in means.accounts.links(account.id)}
+                for name, one in means.outside.items()
+            ],
             sessions=[
                 {
                     "sid": row.sid,
@@ -150,6 +159,24 @@ class AccountPage:
             pass
         return redirect(means.path(PATH), (means.sessions.renew(request, session),))
 
+    def _link(self, request: Request, session: Session) -> Response:
+        """A link and no form, since browsers do not let a form lead to the provider; its token stands in the query."""
+        self._means.forms.check_link(request, session.cookie, PURPOSE)
+        if not self._recent(request, session):
+            return self._first_sign_in(request, session, Asked(go="account"))
+        flow = Flow(Asked(go="account"), request.now, link=session.account.id)
+        return self._signin.start(request, flow, f"/oauth/signin/outside?provider={_quoted(request)}&")
+
+    def _unlink(self, request: Request, session: Session, provider: str) -> Response:
+        means, account = self._means, session.account
+        if not self._recent(request, session):
+            return self._first_sign_in(request, session, Asked(go="account"))
+        if provider in means.accounts.links(account.id):
+            told = {"principal": account.principal, "kind": "outside", "provider": provider}
+            means.record.act(Event.FACTOR_REMOVE, told | from_source(request.source))
+            means.accounts.unlink(account.id, provider)
+        return redirect(means.path(PATH), (means.sessions.renew(request, session),))
+
     def _codes(self, request: Request, session: Session) -> Response:
         means = self._means
         if not self._recent(request, session):
@@ -172,6 +199,10 @@ def signed_out(means: Means, fields: tuple[tuple[str, str], ...]) -> Response:
         reference="",
         fields=fields,
     )
+
+
+def _quoted(request: Request) -> str:
+    return quote(request.parameters.get("provider", ""), safe="")
 
 
 def day(now: int) -> str:

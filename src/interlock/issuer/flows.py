@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from interlock.clock import SECOND
+from interlock.issuer.outside import Attempt
 from interlock.keys import FactorKey
 
 FIELD: Final = "t"
@@ -74,6 +75,8 @@ class Flow(msgspec.Struct, frozen=True, omit_defaults=True):
     enrolled: bool = False  # what `asked.enrol` wants was done
     chosen: bool = False  # what `asked.password` wants was done
     saying: str = ""  # what the next page says first
+    attempt: Attempt | None = None  # at an outside provider
+    link: str = ""  # the account that is signed in and is to be linked to it
 
     def over(self, now: int) -> bool:
         """Whether it took too long."""

@@ -46,6 +46,14 @@ class Forms:
             )
         return fields
 
+    def check_link(self, request: Request, cookie: str, purpose: str) -> None:
+        """The same for a link of a page of ours, whose token is in the query."""
+        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            raise OAuthError("access_denied", "this link is on another site", status=403, note="link site")
+        given = request.parameters.get(FIELD, "").encode()
+        if not cookie or not hmac.compare_digest(self.token(cookie, purpose).encode(), given):
+            raise OAuthError("access_denied", "this link was not made for this browser", status=403, note="link token")
+
     def check_origin(self, request: Request) -> None:
         """What the browser says (Fetch, section 3.2; Fetch Metadata)."""
         origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")

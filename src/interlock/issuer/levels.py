@@ -6,6 +6,8 @@
     pwd, recovery     pwd, otp, mfa             urn:interlock:acr:mfa
     pop               pop, user, mfa            urn:interlock:acr:phr    two factors, and no other site can ask for them
     pwd, pop          pwd, pop, user, mfa       urn:interlock:acr:phr
+    outside           (nothing)                 urn:interlock:acr:pwd    an outside provider says who it is
+    outside-mfa       mfa                       urn:interlock:acr:mfa    and that it asked for more than one factor
 
 `pop` is a passkey, used after the device verified who holds it (WebAuthn user verification). Whether its key is in
 hardware is not known without attestation, so neither `hwk` nor `swk` is said. A level includes those before it.
@@ -17,6 +19,8 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 PWD, OTP, RECOVERY, POP = "pwd", "otp", "recovery", "pop"
+OUTSIDE, OUTSIDE_MFA = "outside", "outside-mfa"
+SECOND: Final = frozenset({OTP, RECOVERY, POP, OUTSIDE_MFA})  # what makes a second factor, or includes one
 ONE, TWO, RESISTANT = 1, 2, 3
 
 ACR: Final = {
@@ -31,7 +35,10 @@ def level_of(proved: Collection[str]) -> int:
     """0: nothing yet."""
     if POP in proved:
         return RESISTANT
-    return TWO if PWD in proved and (OTP in proved or RECOVERY in proved) else ONE if PWD in proved else 0
+    if OUTSIDE_MFA in proved:
+        return TWO
+    first = PWD in proved or OUTSIDE in proved
+    return TWO if first and (OTP in proved or RECOVERY in proved) else ONE if first else 0
 
 
 def amr_of(proved: Collection[str]) -> tuple[str, ...]:

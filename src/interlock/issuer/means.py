@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from interlock.config import OwnIssuer
@@ -14,6 +14,7 @@ from interlock.issuer.forms import Forms
 from interlock.issuer.http import Request, Response
 from interlock.issuer.levels import ONE, TWO, asked_level
 from interlock.issuer.lockout import Lockout
+from interlock.issuer.outside import CALLBACK, Provider, make_client
 from interlock.issuer.pages import Pages
 from interlock.issuer.passwords import Hasher, Pool
 from interlock.issuer.sessions import Ended, Sessions, from_source
@@ -65,7 +66,8 @@ class Means:
     party: RelyingParty
     hasher: Hasher
     pool: Pool
-    providers: Callable[[], list[tuple[str, str]]] = field(default=list)  # outside ones: name, and what people call it
+    outside: Mapping[str, Provider]  # by name
+    waiting: Pool  # for outside providers
 
     @classmethod
     def make(
@@ -77,9 +79,10 @@ class Means:
         *,
         pool: Pool,
         hasher: Hasher,
+        waiting: Pool | None = None,
         ended: Ended = lambda _sid, _why: None,
     ) -> Means:
-        """`pool` and `hasher` outlive a change of the file; `ended` is told of each session that is over."""
+        """`pool`, `waiting` and `hasher` outlive a change of the file; `ended` is told of each session that is over."""
         accounts, signins = Accounts(state), SignIns(state)
         cookies, party = Cookies(secure=settings.secure), RelyingParty(settings.url)
         idle, absolute = settings.session.idle, settings.session.absolute
@@ -98,6 +101,11 @@ class Means:
             party=party,
             hasher=hasher,
             pool=pool,
+            outside={
+                name: Provider(name, provider, settings.url + CALLBACK, make_client)
+                for name, provider in settings.outside.items()
+            },
+            waiting=waiting or Pool(at_once=4, name="outside"),
         )
 
     def needed(self, asked: Asked) -> int:

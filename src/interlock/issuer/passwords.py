@@ -105,10 +105,17 @@ class Hasher:
 
 
 class Pool:
-    """The threads in which passwords are tried."""
+    """The threads in which passwords are tried, or which wait for something else that takes its time."""
 
-    def __init__(self, *, at_once: int = AT_ONCE, queue: int = QUEUE, queue_of_one: int = QUEUE_OF_ONE) -> None:
-        self._threads = ThreadPoolExecutor(at_once, "passwords")
+    def __init__(
+        self,
+        *,
+        at_once: int = AT_ONCE,
+        queue: int = QUEUE,
+        queue_of_one: int = QUEUE_OF_ONE,
+        name: str = "passwords",
+    ) -> None:
+        self._threads = ThreadPoolExecutor(at_once, name)
         self._room = at_once + queue
         self._room_of_one = queue_of_one
         self._waiting: Counter[str] = Counter()
@@ -118,7 +125,7 @@ class Pool:
         """Have it done; `Busy` when there is no room, or this network has taken its part of it."""
         with self._lock:
             if self._waiting.total() >= self._room or self._waiting[network] >= self._room_of_one:
-                raise Busy("too many passwords are being tried at the moment")
+                raise Busy("too many are waiting already")
             self._waiting[network] += 1
         try:
             future = self._threads.submit(work)

@@ -34,6 +34,7 @@ from interlock.issuer.flows import Asked, Flow, form_target
 from interlock.issuer.http import Request, Response
 from interlock.issuer.levels import ACR, LEVELS, RESISTANT, answered
 from interlock.issuer.means import Answer, Carried, Means
+from interlock.issuer.outside_signin import CALLBACK, START, OutsideSignIn
 from interlock.issuer.pages import SCRIPT, script_response
 from interlock.issuer.sessions import Session
 from interlock.issuer.signin import SignIn
@@ -49,6 +50,9 @@ log = logging.getLogger("interlock.issuer")
 PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "/oauth/signin": ("GET",),
     "/oauth/signin/begin": ("GET",),
+    START: ("GET",),
+    CALLBACK: ("GET",),
+    f"{ACCOUNT}/link": ("GET",),
     **dict.fromkeys(
         (
             "/oauth/signin/password",
@@ -65,7 +69,10 @@ PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     SCRIPT: ("GET",),
     ACCOUNT: ("GET", "POST"),
     **dict.fromkeys(
-        (f"{ACCOUNT}/{what}" for what in ("signout", "end", "password", "totp", "passkey", "remove", "codes")),
+        (
+            f"{ACCOUNT}/{what}"
+            for what in ("signout", "end", "password", "totp", "passkey", "remove", "codes", "unlink")
+        ),
         ("POST",),
     ),
 }
@@ -86,6 +93,7 @@ class People:
         self.means = means
         self._signin = SignIn(means)
         self._enrolment = Enrolment(means, self._signin)
+        self._outside = OutsideSignIn(means, self._signin)
         self._account = AccountPage(means, self._signin, self._enrolment)
 
     # -- its own pages
@@ -108,6 +116,10 @@ class People:
                 return self._signin.page(request)
             case "/oauth/signin/begin":
                 return self._enrolment.invited(request)
+            case path if path == START:
+                return self._outside.start(request)
+            case path if path == CALLBACK:
+                return self._outside.come_back(request)
             case "/oauth/signin/password":
                 return self._signin.password(request)
             case "/oauth/signin/code":

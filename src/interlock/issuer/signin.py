@@ -33,11 +33,11 @@ from interlock.issuer.cookies import DEVICE, SIGNIN, new_secret
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.flows import CHALLENGE, FIELD, GOES, Asked, Flow
 from interlock.issuer.http import Request, Response, redirect
-from interlock.issuer.levels import OTP, POP, PWD, RECOVERY, RESISTANT, TWO, level_of
+from interlock.issuer.levels import OTP, POP, PWD, RECOVERY, RESISTANT, SECOND, TWO, level_of
 from interlock.issuer.lockout import WINDOW, network
 from interlock.issuer.means import Answer, Carried, Means, kinds
 from interlock.issuer.names import canonical, spelling
-from interlock.issuer.passwords import Busy, prepared
+from interlock.issuer.passwords import Busy, Pool, prepared
 from interlock.issuer.recovery import hashed
 from interlock.issuer.totp import matching_step
 from interlock.issuer.webauthn import Passkey, PasskeyRefused
@@ -73,7 +73,7 @@ def next_step(flow: Flow, account: Account | None, factors: list[Factor], needed
     level = level_of(flow.proved)
     if account is None or not (flow.proved or flow.invitation):
         return Step.PASSWORD, frozenset()
-    if have and not {OTP, RECOVERY, POP} & set(flow.proved):
+    if have and not SECOND & set(flow.proved):
         return Step.FACTOR, have
     if flow.invitation or (account.must_change and PWD in flow.proved) or (flow.asked.password and not flow.chosen):
         return Step.NEW_PASSWORD, frozenset()
@@ -103,17 +103,17 @@ class SignIn:
         asked = replace(asked, client=asked.client[:100], hint=asked.hint[:128])
         return self.start(request, Flow(asked, request.now))
 
-    def start(self, request: Request, flow: Flow) -> Response:
+    def start(self, request: Request, flow: Flow, path: str = "/oauth/signin?") -> Response:
         """To the first page; the browser is given its cookie if it has none."""
         cookies = self._means.cookies
         cookie = cookies.get(request, SIGNIN)
         if cookie:
-            return self._on(flow, cookie)
+            return self._on(flow, cookie, path)
         cookie = new_secret()
-        return self._on(flow, cookie).with_fields(cookies.set(SIGNIN, cookie))
+        return self._on(flow, cookie, path).with_fields(cookies.set(SIGNIN, cookie))
 
-    def _on(self, flow: Flow, cookie: str) -> Response:
-        return redirect(self._means.path(f"/oauth/signin?{FIELD}={self._means.flows.seal(flow, cookie)}"))
+    def _on(self, flow: Flow, cookie: str, path: str = "/oauth/signin?") -> Response:
+        return redirect(self._means.path(f"{path}{FIELD}={self._means.flows.seal(flow, cookie)}"))
 
     def go_on(self, request: Request, flow: Flow) -> Response:
         """After a step: to the page of the next one, or out."""
@@ -148,9 +148,9 @@ class SignIn:
                 "access_denied", "your browser did not send the cookie of this sign-in: allow cookies", status=403
             )
         fields = self._means.forms.check(request, cookie, PURPOSE)
-        return fields, self._opened(fields.get(FIELD, ""), cookie)
+        return fields, self.opened(fields.get(FIELD, ""), cookie)
 
-    def _opened(self, text: str, cookie: str) -> Flow:
+    def opened(self, text: str, cookie: str) -> Flow:
         flow = self._means.flows.open(text, cookie)
         if flow is None:
             raise OAuthError(
@@ -193,7 +193,7 @@ class SignIn:
         """`GET /oauth/signin`: the page of the present step."""
         if FIELD not in request.parameters:
             return self.begin(request, Asked(go="account"))
-        flow = self._opened(request.parameters[FIELD], self.cookie(request))
+        flow = self.opened(request.parameters[FIELD], self.cookie(request))
         if flow.over(request.now):
             return self.again(request, flow, TOO_LONG)
         return self.show(request, flow)
@@ -239,7 +239,7 @@ class SignIn:
             client=asked.client,
             name=asked.hint,
             options=options,
-            providers=[{"name": name, "title": title} for name, title in means.providers()],
+            providers=[{"name": name, "title": one.settings.title} for name, one in means.outside.items()],
         )
 
     def _show_factor(
@@ -285,8 +285,8 @@ class SignIn:
             return self.show(request, flow, RESTS_HERE, 429).with_fields(RETRY_LATE)
         return self.in_pool(request, flow, lambda: self._try(request, flow, typed, fields.get("password", "")))
 
-    def in_pool(self, request: Request, flow: Flow, work: Callable[[], Response]) -> Answer:
-        """What takes a password's time, away from everything else."""
+    def in_pool(self, request: Request, flow: Flow, work: Callable[[], Response], pool: Pool | None = None) -> Answer:
+        """What takes a password's time, away from everything else; or, in another `pool`, what waits for others."""
 
         def guarded() -> Response:
             try:
@@ -296,7 +296,7 @@ class SignIn:
                 return self.unavailable()
 
         try:
-            return self._means.pool.submit(network(request.source), guarded)
+            return (pool or self._means.pool).submit(network(request.source), guarded)
         except Busy:
             return self.show(request, flow, BUSY, 503).with_fields(("retry-after", "5"))
 
