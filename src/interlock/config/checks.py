@@ -17,6 +17,7 @@ from interlock.config.keys import Pkcs11Source
 from interlock.config.listeners import CertificateFiles, Listener
 from interlock.config.model import Config
 from interlock.config.nearest import did_you_mean
+from interlock.config.patterns import Pattern
 from interlock.config.retention import ASKED
 from interlock.config.routes import Route
 from interlock.config.secrets import SecretRef
@@ -81,6 +82,7 @@ def check(view: View, *, look_at_files: bool = True) -> Iterator[Finding]:
         yield from _fall_throughs(view)
     yield from _issuers(view)
     yield from _exports(view)
+    yield from _readers(view)
     if look_at_files:
         yield from _files(view)
         yield from _export_files(view)
@@ -267,6 +269,15 @@ def _doubts(config: Config, where: Where, route: Route, granted: frozenset[str],
 def _conflicts(view: View) -> Iterator[Finding]:
     patterns = [(number, index, pattern) for number, route in view.routes for index, pattern in enumerate(route.match)]
     own = [] if view.config.issuer is None else view.config.issuer.patterns()
+    for number, index, pattern in patterns:
+        if own and pattern.host == own[-1].host and _lies_within(pattern, own[-1]):
+            # It would win, being more specific, and be given what was meant for the issuer: secrets, passwords, codes.
+            yield Finding(
+                ("routes", number, "match", index),
+                f"`{pattern.text}` lies within {own[-1].path}, which belongs to the `issuer`",
+                "change it, or give the issuer's URL another path",
+            )
+    patterns = [one for one in patterns if not own or one[2].host != own[-1].host or not _lies_within(one[2], own[-1])]
     conflicts = find_conflicts([*(pattern for _, _, pattern in patterns), *own])
     for conflict in conflicts[:MAX_CONFLICTS]:
         if conflict.second >= len(patterns):
@@ -288,6 +299,10 @@ def _conflicts(view: View) -> Iterator[Finding]:
         )
     if len(conflicts) > MAX_CONFLICTS:
         yield Finding(("routes",), f"{len(conflicts) - MAX_CONFLICTS} more conflicts between routes are not shown")
+
+
+def _lies_within(pattern: Pattern, folder: Pattern) -> bool:
+    return pattern.segments[: len(folder.segments)] == folder.segments
 
 
 def _fall_throughs(view: View) -> Iterator[Finding]:
@@ -370,6 +385,21 @@ def _exports(view: View) -> Iterator[Finding]:
         for service in export.only.service:
             if "*" not in service:
                 yield from _unknown(view, (*where, "only", "service"), "services", service, "a service")
+
+
+def _readers(view: View) -> Iterator[Finding]:
+    record = view.config.record
+    if record.readers is None:
+        return
+    if record.reader_socket is None:
+        if set(record.readers) - {"os:root", "os:0"}:
+            message = "those who may not administer the node cannot ask it: there is no `reader_socket`"
+            yield Finding(
+                ("record", "readers"), message, "as in reader_socket: /run/interlock/reader.sock", warning=True
+            )
+    elif record.reader_socket.is_relative_to(view.config.data_dir):
+        message = f"lies in the data directory, {view.config.data_dir}, which nobody else can enter"
+        yield Finding(("record", "reader_socket"), message)
 
 
 def _export_files(view: View) -> Iterator[Finding]:
