@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -80,11 +79,20 @@ class Request:
 
     @cached_property
     def cookies(self) -> dict[str, str]:
-        """By name; nothing at all if they cannot be read."""
-        try:
-            return {name: morsel.value for name, morsel in SimpleCookie(self.headers.get("cookie", "")).items()}
-        except CookieError:
-            return {}
+        """By name, as they stand (RFC 6265 section 5.4).
+
+        One that somebody else set for this host and that cannot be read leaves the others as they are; of a name that
+        is there twice nobody can tell which is ours, so it is not there.
+        """
+        found: dict[str, str] = {}
+        twice: set[str] = set()
+        for pair in self.headers.get("cookie", "").split(";"):
+            name, equals, value = pair.strip(" \t").partition("=")
+            if name in found:
+                twice.add(name)
+            if equals:
+                found[name] = value
+        return {name: value for name, value in found.items() if name not in twice}
 
 
 class Response(msgspec.Struct, frozen=True):

@@ -119,6 +119,32 @@ def test_a_plain_cookie_does_not_stand_for_one_with_the_prefix() -> None:
     assert Cookies(secure=False).get(request, SESSION) == "planted"
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        'a={"x":1}',
+        "x=1; y=a b",
+        "foo[bar]=1",
+        "\u00e9=1",
+        "flag",
+        "path=/",
+        "=",
+        "",
+        'q="a;b"',
+        "__Host-interlock-signin=x",
+    ],
+)
+def test_cookies_of_others_do_not_hide_ours(others: str) -> None:
+    """Who serves a sibling host can set cookies for this one, too, and must not keep people from signing in by that."""
+    for text in (f"{others}; __Host-interlock-session=ours", f"__Host-interlock-session=ours; {others}"):
+        assert Cookies(secure=True).get(Request("GET", "/", headers={"cookie": text}), SESSION) == "ours"
+
+
+def test_a_name_that_is_there_twice_is_nobodys() -> None:
+    text = "__Host-interlock-session=ours; a=1; __Host-interlock-session=theirs"
+    assert Cookies(secure=True).get(Request("GET", "/", headers={"cookie": text}), SESSION) == ""
+
+
 @pytest.mark.parametrize("value", ['"', "a b", "a;b", "\u00e9", "x" * 200, '"a\\073b"', ""])
 def test_cookies_that_we_did_not_make(value: str) -> None:
     request = Request("GET", "/", headers={"cookie": f"__Host-interlock-session={value}"})
