@@ -1,4 +1,4 @@
-"""What can be revoked, as an operator names it: pure but for the snapshot, whose keys a whole token is held against.
+"""What can be revoked, as an operator names it, and what is known of it from its name alone.
 
 A name that could match nothing is refused where that can be told (an issuer the file does not have, a token that was
 cut short), since a revocation that misses is worse than none: somebody believes in it.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -16,10 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from interlock.clock import SECOND
-from interlock.errors import InterlockError, UsageError
+from interlock.control.presented import Tokens
+from interlock.errors import UsageError
 from interlock.identity import (
-    JwtIssuer,
-    RoleTable,
     certificate_handle,
     client_handle,
     family_handle,
@@ -27,13 +25,10 @@ from interlock.identity import (
     principal_handle,
     session_handle,
     token_handle,
-    unnamed_token,
 )
 from interlock.identity.marks import FARTHEST, LONGEST
-from interlock.jose import KeyUnknown, TokenRefused, claims_set, split
 from interlock.model import Principal
 from interlock.model.principal import OWN_AUTHORITY as OWN
-from interlock.snapshot import IssuerSpec, Snapshot
 
 if TYPE_CHECKING:
     from interlock.config import Config
@@ -41,6 +36,7 @@ if TYPE_CHECKING:
 UNNAMED = re.compile(r"sha256:[0-9a-f]{64}")
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 LONGEST_NAME = 1024
+REFRESH = re.compile(r"ilr_([A-Za-z0-9_-]{22})\.[A-Za-z0-9_-]+")  # `issuer/refresh_tokens.py`
 LATEST = 253_402_300_799 * SECOND  # the end of 9999
 OWN_LIFE = (LONGEST + FARTHEST) * SECOND  # ns after which no token that our own issuer has issued is alive
 
@@ -114,8 +110,8 @@ class Dead(NamedTuple):
 class Named:
     """Reads names against one configuration."""
 
-    def __init__(self, config: Config, snapshot: Path) -> None:
-        self._snapshot = snapshot
+    def __init__(self, config: Config, tokens: Tokens) -> None:
+        self._tokens = tokens
         self._own = config.issuer.url if config.issuer is not None else ""
         outside = [issuer.issuer for issuer in config.identity.issuers]
         self._issuers = [self._own, *outside] if self._own else outside
@@ -128,7 +124,7 @@ class Named:
         if bool(wanted.token) == bool(wanted.id):
             raise UsageError("say either the token itself or its `jti`")
         if wanted.token:
-            return self._whole_token(wanted)
+            return self._whole_token(wanted, now)
         if wanted.id.count(".") == 2 and wanted.id.startswith("ey"):
             raise UsageError("this is a token, not its `jti`: hand it over by --file or standard input")
         issuer = self._issuer(wanted.issuer)
@@ -262,61 +258,41 @@ class Named:
             raise UsageError("what is refused is refused until some time to come")
         return max(now + OWN_LIFE, wanted) if own else wanted
 
-    def _whole_token(self, wanted: OfToken) -> tuple[Doomed, bool]:
+    def _whole_token(self, wanted: OfToken, now: int) -> tuple[Doomed, bool]:
         text = wanted.token.strip()
-        try:
-            compact = split(text.encode("ascii"))
-            claims = claims_set(compact)
-        except (TokenRefused, UnicodeEncodeError):
-            raise UsageError("this is no signed token (three parts with dots between them)") from None
-        issuer = claims.get("iss")
-        if not isinstance(issuer, str) or issuer not in self._issuers:
-            raise UsageError("its issuer is none of the file, so it is refused as it is")
-        if wanted.issuer and wanted.issuer != issuer:
-            raise UsageError(f"it was issued by {issuer}, not by {wanted.issuer}")
-        holds = self._holds(issuer, text.encode("ascii"))
-        token_id = claims.get("jti") or unnamed_token(compact.token)
-        if not isinstance(token_id, str):
-            raise UsageError("its `jti` is no text, so it is refused as it is")
-        own = issuer == self._own
-        family = claims.get("fid")
+        if found := REFRESH.fullmatch(text):
+            return self._family(found[1], now), True
+        shown = self._tokens.read(text, self._issuers, self._own, now)
+        if wanted.issuer and wanted.issuer != shown.issuer:
+            raise UsageError(f"it was issued by {shown.issuer}, not by {wanted.issuer}")
+        own = shown.issuer == self._own
+        family = shown.claims.get("fid")
         doomed = Doomed(
             kind="token",
-            id=token_id,
-            handle=token_handle(issuer, token_id),
-            issuer=issuer,
+            id=shown.id,
+            handle=token_handle(shown.issuer, shown.id),
+            issuer=shown.issuer,
             own=own,
             home=self._own,
-            expires=_end(claims),
-            hangs_on=(("family", family),) if own and holds and isinstance(family, str) and family else (),
+            expires=_end(shown.claims),
+            hangs_on=(("family", family),) if own and shown.holds and isinstance(family, str) and family else (),
         )
-        return doomed, holds
+        return doomed, shown.holds
 
-    def _holds(self, issuer: str, token: bytes) -> bool:
-        """Whether the signature is the issuer's; False where that cannot be told. `UsageError` if it is not."""
-        spec = self._spec(issuer)
-        if spec is None:
-            return False
-        try:
-            JwtIssuer(spec, RoleTable({})).check_signature(split(token))
-        except KeyUnknown:
-            return False
-        except TokenRefused as refused:
-            raise UsageError(
-                f"the token does not hold ({refused.reason}): it was cut short or altered, so it is refused as it is. "
-                "Nothing was revoked; name another by its `jti` and --issuer"
-            ) from None
-        return True
-
-    def _spec(self, issuer: str) -> IssuerSpec | None:
-        try:
-            snapshot = Snapshot.open(self._snapshot)
-        except InterlockError:
-            return None
-        try:
-            return next((spec for spec in snapshot.node.issuers if spec.issuer == issuer and spec.jwks), None)
-        finally:
-            snapshot.close()
+    def _family(self, grant: str, now: int) -> Doomed:
+        """A refresh token, present or former: whoever used a former one would end its family as well."""
+        if not self._own:
+            raise UsageError("the file names no issuer of our own, whose refresh token this could be")
+        return Doomed(
+            kind="family",
+            id=grant,
+            handle=family_handle(self._own, grant),
+            issuer=self._own,
+            own=True,
+            home=self._own,
+            expires=now + OWN_LIFE,
+            hangs_on=(("family", grant),),
+        )
 
 
 def dead_handle(dead: Dead, issuer: str) -> bytes | None:

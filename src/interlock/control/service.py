@@ -35,6 +35,7 @@ from interlock.control.keyring import Custodian, Destroyed, KeyringDesk, Turn
 from interlock.control.keys import Create, KeyDesk, Named, Rotate
 from interlock.control.lastused import LastUsed, last_used
 from interlock.control.paths import Paths
+from interlock.control.presented import Tokens
 from interlock.control.proof import Open, open_record
 from interlock.control.prune import Plan, PruneDesk, StateHolds, read_wanted
 from interlock.control.publish import Publisher
@@ -56,9 +57,10 @@ from interlock.control.users import (
     UserRoles,
 )
 from interlock.errors import InterlockError, KeyMaterialError, NodeError, NotAllowed, UsageError
-from interlock.keys import DayRecipient, Keyring, RecordDays, factor_key, open_keyring
+from interlock.keys import DayRecipient, Keyring, RecordDays, factor_key, lookup_hash, open_keyring
 from interlock.model import Event, Principal
 from interlock.snapshot import NodePage, TrustSpec
+from interlock.snapshot.references import References
 from interlock.store import Persons, State
 
 if TYPE_CHECKING:
@@ -410,7 +412,7 @@ class Administration:
         desk, acts = self.user_desk, Telling(self.acts(actor), self.outbox, "admin")
 
         def withdraw(principal: str) -> None:
-            named = NamedCredentials(self.config, self.paths.snapshot)
+            named = self._named_credentials()
             self.revocations.principal(Plain(principal), named, acts)
 
         match op:
@@ -434,9 +436,20 @@ class Administration:
             case _:
                 raise UsageError(f"there is no operation {op!r}")
 
+    def _named_credentials(self) -> NamedCredentials:
+        return NamedCredentials(self.config, Tokens(self.paths.snapshot, self._opaque_token))
+
+    def _opaque_token(self, token: bytes, now: int) -> bytes | None:
+        """What an opaque token stands for. Needs the keyring, as nothing else that revokes does."""
+        references = References(self.paths.tokens)
+        try:
+            return references.find(lookup_hash(self.keyring.lookup_key, token), now)
+        finally:
+            references.close()
+
     def _revoke(self, op: str, arguments: dict[str, Any], actor: Principal) -> dict[str, Any]:
         desk = self.revocations
-        named = NamedCredentials(self.config, self.paths.snapshot)
+        named = self._named_credentials()
         match op:
             case "revoke.token":
                 return desk.token(_read(arguments, OfToken), named, self.acts(actor))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from interlock.clock import SECOND
 from interlock.config import Config, parse
 from interlock.control.credentials import LATEST, OWN_LIFE, Named, OfCertificate, OfIssuer, OfToken, Plain
 from interlock.control.paths import Paths
+from interlock.control.presented import Tokens
 from interlock.errors import ConfigError, UsageError
 from interlock.identity import (
     certificate_handle,
     client_handle,
+    family_handle,
     issuer_handle,
     principal_handle,
     session_handle,
@@ -46,8 +49,10 @@ identity:
 """
 
 
-def named(paths: Paths, *, own: bool = False, text: str = FILE) -> Named:
-    return Named(config(text + (f"issuer: {{url: {OWN}}}\n" if own else "")), paths.snapshot)
+def named(paths: Paths, *, own: bool = False, text: str = FILE, opaque: dict[bytes, bytes] | None = None) -> Named:
+    known = opaque or {}
+    tokens = Tokens(paths.snapshot, lambda text, _now: known.get(text))
+    return Named(config(text + (f"issuer: {{url: {OWN}}}\n" if own else "")), tokens)
 
 
 def config(text: str) -> Config:
@@ -123,7 +128,7 @@ def test_a_token_that_does_not_hold_is_not_believed_to_be_revoked(paths: Paths, 
         "signature": b".".join((head, payload, token(sub="bob").split(b".")[2])),
         "stranger": token(rsa("stranger"), {"kid": rsa().kid}),
     }[harm]
-    with pytest.raises(UsageError, match="does not hold|no signed token"):
+    with pytest.raises(UsageError, match=r"does not hold|no token"):
         named(paths).token(OfToken(token=made.decode()), NOW)
 
 
@@ -132,10 +137,12 @@ def test_a_token_that_does_not_hold_is_not_believed_to_be_revoked(paths: Paths, 
     [
         (OfToken(), "either"),
         (OfToken("t", token="x.y.z"), "either"),
-        (OfToken(token="nonsense"), "no signed token"),
-        (OfToken(token="a.b"), "no signed token"),
-        (OfToken(token="ü.b.c"), "no signed token"),
-        (OfToken(token="ilr_abc.def"), "no signed token"),
+        (OfToken(token="nonsense"), "no token"),
+        (OfToken(token="a.b"), "no token"),
+        (OfToken(token="ü.b.c"), "no token"),
+        (OfToken(token="ilr_abc.def"), "no token"),
+        (OfToken(token=f"ilr_{'g' * 22}.{'s' * 43}"), "no issuer of our own"),
+        (OfToken(token="ila_unknown"), "known to nobody"),
         (OfToken(token=token(iss="https://nobody.example.com").decode()), "none of the file"),
         (OfToken(token=token(iss=...).decode()), "none of the file"),
         (OfToken(token=token(jti=7).decode()), "no text"),
@@ -155,6 +162,27 @@ def test_what_names_no_token(paths: Paths, wanted: OfToken, said: str) -> None:
         named(paths).token(wanted, NOW)
     secret = wanted.token or wanted.id
     assert len(secret) < 100 or secret not in str(caught.value)
+
+
+def test_an_opaque_token_of_our_own(paths: Paths) -> None:
+    claims = {"iss": OWN, "jti": "t1", "fid": "f1", "exp": S + 60}
+    opaque = {b"ila_known": json.dumps(claims).encode()}
+    doomed, verified = named(paths, own=True, opaque=opaque).token(OfToken(token="ila_known\n"), NOW)
+    assert verified
+    assert (doomed.handle, doomed.hangs_on) == (token_handle(OWN, "t1"), (("family", "f1"),))
+    assert doomed.expires == (S + 61 + FARTHEST) * SECOND
+    for text in ("ila_know", "ila_known.x.y", "ila_"):
+        with pytest.raises(UsageError, match="known to nobody"):
+            named(paths, own=True, opaque=opaque).token(OfToken(token=text), NOW)
+
+
+def test_a_refresh_token_stands_for_its_family(paths: Paths) -> None:
+    text = f"ilr_{'g' * 22}.{'s' * 43}"
+    doomed, verified = named(paths, own=True).token(OfToken(token=text), NOW)
+    assert verified
+    assert (doomed.kind, doomed.id, doomed.handle) == ("family", "g" * 22, family_handle(OWN, "g" * 22))
+    assert (doomed.hangs_on, doomed.expires) == ((("family", "g" * 22),), NOW + OWN_LIFE)
+    assert "s" * 43 not in repr(doomed)
 
 
 def test_a_token_is_in_no_repr() -> None:

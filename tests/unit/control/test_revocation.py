@@ -17,6 +17,7 @@ from interlock.control.dependants import dependants
 from interlock.control.keys import Create, KeyDesk
 from interlock.control.main import REVOKING
 from interlock.control.paths import Paths
+from interlock.control.presented import Tokens
 from interlock.control.publish import Publisher
 from interlock.control.revocation import OwnCredentials, RevocationDesk, StateDirectory
 from interlock.errors import NotFound, RecordUnavailable, StateError, UsageError
@@ -58,7 +59,7 @@ class Bench:
         self.publisher = Publisher(paths, page)
         self.changed: list[Client] = []
         self.desk = RevocationDesk(state, self.publisher, clock, dependants(state, self.changed.append))
-        self.named = Named(config(FILE + f"issuer: {{url: {OWN}}}\n"), paths.snapshot)
+        self.named = Named(config(FILE + f"issuer: {{url: {OWN}}}\n"), Tokens(paths.snapshot, lambda _text, _now: None))
         self.directory = Directory(page, paths.changes, b"k" * 32)
         self.kept = Revocations(state)
 

@@ -22,6 +22,7 @@ from interlock.control.build import SnapshotBuilder
 from interlock.control.credentials import Named, OfIssuer, OfToken, Plain
 from interlock.control.keys import Create, KeyDesk
 from interlock.control.paths import Paths
+from interlock.control.presented import Tokens
 from interlock.control.publish import Publisher
 from interlock.control.revocation import RevocationDesk
 from interlock.errors import StateError
@@ -97,7 +98,7 @@ class Machine(RuleBasedStateMachine):
         self.keyring = Keyring(self.paths.keys, b"k" * 32)
         self.keyring.ensure()
         self.state = State.open(self.paths.state)
-        self.named = Named(config(FILE), self.paths.snapshot)
+        self.named = Named(config(FILE), Tokens(self.paths.snapshot, lambda _text, _now: None))
         self.things: list[Thing] = []
         self.said: list[Said] = []
         self.made = 0

@@ -8,6 +8,7 @@ import pytest
 
 from interlock.clock import SECOND
 from interlock.control.credentials import Named, OfIssuer, OfToken, Plain
+from interlock.control.presented import Tokens
 from interlock.control.signals import outbox
 from interlock.control.signals.telling import Telling
 from interlock.errors import StateError, UsageError
@@ -19,7 +20,7 @@ from tests.unit.control.signals.conftest import IDP, OWN, Bench
 
 
 def named(bench: Bench) -> Named:
-    return Named(bench.config, bench.paths.snapshot)
+    return Named(bench.config, Tokens(bench.paths.snapshot, lambda _text, _now: None))
 
 
 def session(bench: Bench, account: str, sid: str = "s1") -> None:
