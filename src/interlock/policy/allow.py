@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from interlock.jose import PROOF_ALGORITHMS
 from interlock.model import Identity, Reason, Refusal
 from interlock.policy.condition import compile_condition
 from interlock.policy.facts import CallFacts
@@ -86,10 +87,12 @@ def _role(role: str) -> Allow:
 def _scopes(scope: str) -> Allow:
     """Every scope of the space-separated list (RFC 6749 section 3.3)."""
     needed = frozenset(scope.split())
-    # RFC 6750 section 3.1
-    headers = ((b"www-authenticate", b'Bearer realm="interlock", error="insufficient_scope"'),)
-    refusal = Refusal(Reason.SCOPE_MISSING, headers, f"scope {scope}")
-    return lambda identity, _facts: None if needed <= identity.scopes else refusal
+    # RFC 6750 section 3.1; of a token bound to a key, RFC 9449 section 7.1
+    said = b' realm="interlock", error="insufficient_scope"'
+    bearer = Refusal(Reason.SCOPE_MISSING, ((b"www-authenticate", b"Bearer" + said),), f"scope {scope}")
+    algorithms = b', algs="%b"' % " ".join(PROOF_ALGORITHMS).encode("ascii")
+    dpop = Refusal(Reason.SCOPE_MISSING, ((b"www-authenticate", b"DPoP" + said + algorithms),), f"scope {scope}")
+    return lambda identity, _facts: None if needed <= identity.scopes else dpop if identity.bound_key else bearer
 
 
 def _authenticated(identity: Identity, _facts: CallFacts | None) -> Refusal | None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from joserfc import jws
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 
+CHECKOUT = Path(__file__).resolve().parents[3]
+FOLDER = Path(os.environ.get("INTERLOCK_VECTORS") or CHECKOUT.parent / "shared" / "vectors")  # of others' vectors
 ALGORITHMS = [
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA", "Ed25519", "HS256", "HS384", "HS512"),

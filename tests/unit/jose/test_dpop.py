@@ -18,8 +18,7 @@ from interlock.clock import SECOND
 from interlock.jose import Malformed, Proof, ProofRefused, TokenRefused, dpop, normal_url, thumbprint, verify_proof
 from interlock.jose.dpop import AHEAD, MAX_PROOF, WINDOW
 from interlock.model import Reason
-from tests.unit.jose.material import b64, ec, ed, forge, oct_key, rsa, sign
-from tests.unit.jose.test_wycheproof import FOLDER
+from tests.unit.jose.material import FOLDER, b64, ec, ed, forge, oct_key, rsa, sign
 
 S = 1_700_000_000
 NOW = S * SECOND

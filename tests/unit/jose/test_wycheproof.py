@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from interlock.jose import KeySet, TokenRefused, verify_jws
 from interlock.model import Reason
+from tests.unit.jose.material import FOLDER
 
-CHECKOUT = Path(__file__).resolve().parents[3]
-FOLDER = Path(os.environ.get("INTERLOCK_VECTORS") or CHECKOUT.parent / "shared" / "vectors")
 FILE = FOLDER / "wycheproof" / "json_web_signature_test.json"
 TOTAL = 401
 

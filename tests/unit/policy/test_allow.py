@@ -83,6 +83,9 @@ def test_a_missing_scope_is_said_as_rfc_6750_says_it() -> None:
     assert isinstance(refusal, Refusal)
     assert refusal.headers == ((b"www-authenticate", b'Bearer realm="interlock", error="insufficient_scope"'),)
     assert b"ledger" not in refusal.headers[0][1]
+    bound = compile_allow(route(scope="ledger"), None)(caller(scopes=frozenset(), bound_key=b"k" * 32), None)
+    assert isinstance(bound, Refusal)
+    assert bound.headers[0][1].startswith(b'DPoP realm="interlock", error="insufficient_scope", algs="ES256 ')
 
 
 def test_an_impossible_condition_makes_no_guard() -> None:
