@@ -11,6 +11,7 @@
         RecordUnavailable  nothing can be recorded now, so nothing may pass
       LogError             a note, tile or proof of the log is malformed or does not verify
       NodeError            the node is not running, already running or did not answer
+      NotAllowed           who asks may not do this
 
 Refusals of calls are values (`interlock.model.Refusal`), not errors. Problem documents are made at the
 edge only; an error that reaches the edge unforeseen becomes an opaque 500.
@@ -84,3 +85,7 @@ class LogError(InterlockError):
 
 class NodeError(InterlockError):
     """The node is not running, already running, or did not answer."""
+
+
+class NotAllowed(InterlockError):
+    """Who asks may not do this."""

@@ -36,7 +36,14 @@ def options(
     context: typer.Context,
     config: Annotated[
         Path,
-        typer.Option("--config", "-c", metavar="FILE", envvar="INTERLOCK_CONFIG", help="The configuration file."),
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="FILE",
+            envvar="INTERLOCK_CONFIG",
+            readable=False,  # not looked at here: a reader of the record needs none
+            help="The configuration file.",
+        ),
     ] = Path("interlock.yaml"),
     _version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")

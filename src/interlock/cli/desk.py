@@ -32,6 +32,8 @@ BRIEF = 3.0  # seconds for control to revoke; then it is done without it
 REVOKING = frozenset({"key.revoke"}) | {
     f"revoke.{kind}" for kind in ("token", "client", "user", "principal", "session", "key", "certificate", "issuer")
 }
+READS = frozenset({"audit.query", "audit.sql", "audit.follow", "audit.export", "audit.open"})  # for readers, too
+READER_SOCKET = "INTERLOCK_READER_SOCKET"  # where a reader asks who may not even read the file
 BESIDE_THE_NODE = REVOKING | {"revoke.list", "key.list", "audit.query", "audit.sql", "audit.follow", "audit.export"}
 
 
@@ -72,7 +74,11 @@ def perform(
     from interlock.control.client import Unanswered, Unreachable
     from interlock.control.lock import DataLock, is_held
 
+    if op in READS and (reader := reader_socket(settings)) is not None:
+        return _at_reader_socket(reader, op, arguments, on_row)
     data_dir = settings.paths.data_dir
+    if not _may_enter(data_dir):
+        raise NodeError(f"{data_dir} belongs to the node's user: nobody else may do this, but root")
     rows = 0
 
     def passed_on(row: dict[str, Any]) -> None:
@@ -101,6 +107,43 @@ def perform(
     from interlock.control.reload import read_applied
 
     return _here(read_applied(settings.paths, settings.file), settings.file, op, arguments, passed_on, running=True)
+
+
+def reader_socket(settings: Settings) -> Path | None:
+    """Where to ask when we may not administer the node; None: at its control socket. Raises `NodeError`."""
+    if (named := os.environ.get(READER_SOCKET)) is not None:
+        return Path(named)
+    if _may_enter(settings.paths.data_dir):
+        return None
+    from interlock.config import parse
+
+    found = parse(settings.file.read_bytes(), settings.file, look_at_files=False).record.reader_socket
+    if found is None:
+        owned = f"{settings.paths.data_dir} belongs to the node's user"
+        raise NodeError(f"{owned}, and the file names no `record: {{reader_socket: ...}}`")
+    return found
+
+
+def _may_enter(data_dir: Path) -> bool:
+    """Whether we may administer what is there: ours, or not there yet."""
+    try:
+        os.close(os.open(data_dir / "lock", os.O_RDONLY | os.O_CLOEXEC))
+    except PermissionError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _at_reader_socket(
+    path: Path, op: str, arguments: dict[str, Any], on_row: Callable[[dict[str, Any]], None] | None
+) -> dict[str, Any]:
+    from interlock.control.client import Client, Unreachable
+
+    try:
+        return Client.at(path).call(op, arguments, on_row)
+    except Unreachable as nobody:
+        raise NodeError(f"{path}: {nobody}") from None
 
 
 def ask_node(settings: Settings, op: str) -> dict[str, Any]:
@@ -164,7 +207,7 @@ def _here(
     running: bool,
 ) -> dict[str, Any]:
     from interlock.control.service import Administration
-    from interlock.control.wire import os_actor
+    from interlock.control.wire import os_actor, own_peer
 
     with Administration.open(file, config, writer="cli", running=running) as administration:
-        return administration.perform(op, arguments, os_actor(), on_row)
+        return administration.perform(op, arguments, os_actor(), on_row, own_peer())

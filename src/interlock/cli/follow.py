@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from interlock.cli.desk import Settings, perform
+from interlock.cli.desk import Settings, perform, reader_socket
 from interlock.cli.output import tell
 from interlock.errors import NodeError
 
@@ -25,7 +25,7 @@ def follow(settings: Settings, kind: str, filters: dict[str, Any], show: Show) -
     """Show each call once it has ended, or each act, from now on. Ends with Ctrl-C, or when nobody reads it."""
     from interlock.control.lock import is_held
 
-    if not is_held(settings.paths.data_dir):
+    if reader_socket(settings) is None and not is_held(settings.paths.data_dir):
         raise NodeError("the node does not run: nothing new comes onto the record; leave --follow out")
 
     def shown(entry: dict[str, Any]) -> None:
@@ -43,5 +43,5 @@ def follow(settings: Settings, kind: str, filters: dict[str, Any], show: Show) -
         raise typer.Exit(0) from None
     for problem in done["problems"]:
         tell(f"! {problem}")
-    tell("the node stopped" if not done["problems"] else "following ended")
+    tell("the node ended it" if not done["problems"] else "following ended")
     raise typer.Exit(1 if done["problems"] else 0)

@@ -93,6 +93,10 @@ def _show(found: dict[str, Any]) -> None:
     say(_clock(found["time"]))
     if found.get("issuer"):
         _show_issuer(found["issuer"])
+    readers = found["record"]["readers"]
+    if readers is not None:
+        at = f", at {found['record']['reader_socket']}" if found["record"]["reader_socket"] else ""
+        say(f"the record is read by: {', '.join(readers) or 'nobody'}{at}")
     if found.get("publishing"):
         _show_publishing(found["publishing"])
     for problem in found["problems"]:

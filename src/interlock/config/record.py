@@ -12,11 +12,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Val
 
 from interlock.clock import SECOND
 from interlock.config.exports import Destination
-from interlock.config.fields import Duration, FilePath, HttpsUrl, Secret, Section, duration, fault, folder_of
+from interlock.config.fields import Duration, FilePath, HttpsUrl, Secret, Section, duration, fault, folder_of, words
 from interlock.config.hosts import parse_https
 from interlock.config.retention import Kept
 
 _VKEY = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+([A-Za-z0-9+/]+={0,2})")
+_READER = re.compile(r"os:@?[A-Za-z0-9_.][A-Za-z0-9_.@$+-]{0,127}")
 _COSIGNATURE = b"\x04"  # the signature type of C2SP tlog-cosignature
 
 
@@ -124,6 +125,13 @@ class Publish(Section):
         return self
 
 
+def _reader(value: Any) -> str:
+    if not isinstance(value, str) or not _READER.fullmatch(value):
+        hint = 'write it as in os:alice, or "os:@auditors" for a group'
+        raise fault("is not a user or a group of the operating system", hint)
+    return value
+
+
 def _all_different(value: tuple[Publish, ...]) -> tuple[Publish, ...]:
     if len({one.to for one in value}) < len(value):
         raise fault("names one place twice")
@@ -148,6 +156,25 @@ class Record(Section):
     retention: Kept = None
     """How long records are kept: `{standard: 400d, phi: 2192d}`, or frameworks: `pci-dss-4.0.1`, `[pci-dss-4.0.1,
     hipaa]`; left out: for ever."""
+
+    readers: (
+        Annotated[
+            tuple[Annotated[str, PlainValidator(_reader, json_schema_input_type=str)], ...],
+            BeforeValidator(words, json_schema_input_type=str | list[str]),
+            Field(max_length=64),
+        ]
+        | None
+    ) = None
+    """Who may read the record: `os:NAME`, `"os:@GROUP"`, and nobody else, root and the node's user included; `[]` is
+    nobody. Left out: whoever may administer the node."""
+    reader_socket: FilePath | None = None
+    """Where readers ask who may not administer the node, as in `/run/interlock/reader.sock`."""
+
+    @model_validator(mode="after")
+    def _readable(self) -> Record:
+        if self.reader_socket is not None and self.readers is None:
+            raise fault("has a `reader_socket`, but no `readers` who could use it")
+        return self
 
     @property
     def asked(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from interlock.control.wire import SOCKET, Request, decode_reply, encode, raise_
 from interlock.errors import NodeError
 
 TIMEOUT = 120.0
+CROWDED = 20.0  # seconds until a place in the queue of a socket is found
 
 
 class Unreachable(NodeError):
@@ -27,6 +29,13 @@ class Client:
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / SOCKET
+
+    @classmethod
+    def at(cls, path: Path) -> Client:
+        """By another of its sockets."""
+        client = cls(path.parent)
+        client._path = path
+        return client
 
     def call(
         self,
@@ -44,7 +53,7 @@ class Client:
             sock.settimeout(timeout)
             try:
                 with socket_name(self._path) as name:
-                    sock.connect(name)
+                    _connect(sock, name)
             except OSError as problem:
                 raise Unreachable(f"the control process does not answer ({problem.strerror or problem})") from None
             try:
@@ -63,3 +72,15 @@ class Client:
             except OSError as problem:
                 raise Unanswered(f"{op}: the connection broke ({problem}); look at `interlock status`") from None
         raise Unanswered(f"{op}: the control process ended before it answered; look at `interlock status`")
+
+
+def _connect(sock: socket.socket, name: str) -> None:
+    """Where many come at once, a moment later. Raises `OSError`."""
+    until = time.monotonic() + CROWDED
+    while True:
+        try:
+            return sock.connect(name)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.005)

@@ -35,14 +35,16 @@ from interlock.control.paths import Paths
 from interlock.control.prune import read_wanted
 from interlock.control.publish import Publisher
 from interlock.control.publishing.job import PublishingJob
+from interlock.control.reader_desk import ReaderDesk
+from interlock.control.readers import READS
 from interlock.control.reload import apply, changes_between, read_applied, wait_for_workers
 from interlock.control.service import REVOCABLE, Administration, Row
 from interlock.control.signals.job import SignalsJob
 from interlock.control.signals.status import write_signals
 from interlock.control.signals.telling import Telling
 from interlock.control.socket import ControlSocket
-from interlock.control.wire import os_actor
-from interlock.errors import InterlockError, NodeError
+from interlock.control.wire import SOCKET, Peer, os_actor
+from interlock.errors import InterlockError, NodeError, NotAllowed
 from interlock.keys import Handover, RecordDays, factor_key
 from interlock.keys.inventory import KEK
 from interlock.model import Event, Principal
@@ -60,6 +62,7 @@ HOUSEKEEPING = 60.0
 ISSUING = 10.0
 SUBJECTS = 30.0
 PRUNING = 86_400.0
+COUNTING = 5.0
 EXPIRING = 3600.0
 KEPT = 7 * 86_400 * SECOND  # a grant that is over: who comes with its token is told nothing else, but the record is
 OVERLAY = 1024 * 1024  # bytes of changes after which a new snapshot takes them in
@@ -67,7 +70,7 @@ READERS = 2  # questions to the record at a time
 FOLLOWERS = 8  # who watch the record at a time
 REVOKING = frozenset({"key.revoke"}) | {f"revoke.{kind}" for kind in REVOCABLE}
 # What may take long and changes nothing.
-READING = frozenset({"audit.query", "audit.sql", "audit.export", "key.list", "revoke.list"})
+READING = READS | {"key.list", "revoke.list"}
 T = TypeVar("T")
 
 
@@ -100,10 +103,12 @@ class Control:
         self._issuer_server = IssuerServer(paths.run, self._issuer, lambda: self._issuer_path)
         self._farewells = Farewells(log)
         self._publishing = PublishingJob(paths, log, self._clock)
+        self._reader_desk = ReaderDesk(paths, self._show, self._refuse_reading, log, self._clock)
         self._signals: SignalsJob | None = None
         self._changes = ThreadPoolExecutor(1, "changes")
         self._revoking = ThreadPoolExecutor(1, "revoking")
         self._questions = ThreadPoolExecutor(READERS, "questions")
+        self._shown = ThreadPoolExecutor(READERS, "shown")  # to who only reads: a slow one keeps no operator waiting
         self._followers = ThreadPoolExecutor(FOLLOWERS, "followers")
         self._following = 0
         self._stop = asyncio.Event()
@@ -115,12 +120,13 @@ class Control:
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.add_signal_handler(signal.SIGUSR1, self._reload_by_signal)
         self._begin(self._beat())
-        sockets = ControlSocket(self._paths.run, self._handle, self._log)
+        sockets = ControlSocket(self._paths.run / SOCKET, self._handle, self._log)
         inbox = Inbox(self._paths.run, self._watch.refresh)
         await sockets.start()
         inbox.start()
         self._page.set_state(CONTROL_SLOT, READY)
         self._watch.configure(self._config)
+        await self._reader_desk.configure(self._config.record)
         await self._change(self._configure_issuer)
         await self._issuer_server.start()
         await self._change(lambda: self._publishing.configure(self._config.record))
@@ -130,12 +136,14 @@ class Control:
         self._begin(self._keep_issuer())
         self._begin(self._keep_subjects())
         self._begin(self._keep_retention())
+        self._begin(self._keep_refusals())
         self._begin(self._keep_revocations())
         try:
             await self._stop.wait()
         finally:
             self._desk.stopping.set()
             await sockets.close()
+            await self._reader_desk.close()
             await self._issuer_server.close()
             await self._farewells.close()
             if self._issuing is not None:
@@ -152,13 +160,15 @@ class Control:
             await loop.run_in_executor(self._revoking, int)  # what has begun ends
             self._revoking.shutdown()
             self._questions.shutdown(wait=False, cancel_futures=True)
+            self._shown.shutdown(wait=False, cancel_futures=True)
             self._followers.shutdown(wait=False, cancel_futures=True)
             await loop.run_in_executor(self._changes, self._desk.close)
             self._changes.shutdown()
 
     # -- commands
 
-    async def _handle(self, op: str, arguments: dict[str, Any], actor: Principal, row: Row) -> dict[str, Any]:
+    async def _handle(self, op: str, arguments: dict[str, Any], peer: Peer, row: Row) -> dict[str, Any]:
+        actor = peer.actor
         if op == "reload":
             return await self._reload(actor)
         if op == "keyring.rotate" and arguments.get("name") == KEK:
@@ -168,27 +178,37 @@ class Control:
         if op == "status":
             return {**await self._change(lambda: self._desk.perform(op, arguments, actor, row)), **self._extra()}
         if op == "audit.follow":
-            return await self._follow(arguments, actor, row)
+            return await self._follow(arguments, peer, row)
         if op == "audit.prune":
             return await self._prune(actor, dry_run=read_wanted(arguments).dry_run)
         if op in REVOKING:  # waits for no other change: it is as safe beside the node
             work = partial(self._desk.perform, op, arguments, actor, row)
             return await asyncio.get_running_loop().run_in_executor(self._revoking, work)
         if op in READING:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._questions, lambda: self._desk.perform(op, arguments, actor, row))
+            work = partial(self._desk.perform, op, arguments, actor, row, peer)
+            return await asyncio.get_running_loop().run_in_executor(self._questions, work)
         done = await self._change(lambda: self._desk.perform(op, arguments, actor, row))
         if op.startswith("client."):
             await self._change(self._bring_issuer)
         return done
 
-    async def _follow(self, arguments: dict[str, Any], actor: Principal, row: Row) -> dict[str, Any]:
+    async def _show(self, op: str, arguments: dict[str, Any], peer: Peer, row: Row) -> dict[str, Any]:
+        """What who may read asks at the reader socket."""
+        if op == "audit.follow":
+            return await self._follow(arguments, peer, row)
+        work = partial(self._desk.perform, op, arguments, peer.actor, row, peer)
+        return await asyncio.get_running_loop().run_in_executor(self._shown, work)
+
+    async def _refuse_reading(self, op: str, actor: Principal, count: int) -> NotAllowed:
+        return await self._change(lambda: self._desk.refuse_reading(op, actor, count))
+
+    async def _follow(self, arguments: dict[str, Any], peer: Peer, row: Row) -> dict[str, Any]:
         """Each in a thread of its own, for as long as it lasts."""
         if self._following >= FOLLOWERS:
             raise NodeError(f"{FOLLOWERS} follow the record already")
         self._following += 1
         try:
-            work = partial(self._desk.perform, "audit.follow", arguments, actor, row)
+            work = partial(self._desk.perform, "audit.follow", arguments, peer.actor, row, peer)
             return await asyncio.get_running_loop().run_in_executor(self._followers, work)
         finally:
             self._following -= 1
@@ -203,6 +223,7 @@ class Control:
     async def _reload(self, actor: Principal) -> dict[str, Any]:
         done = await self._change(lambda: self._apply(actor))
         self._watch.configure(self._config)
+        await self._reader_desk.configure(self._config.record)
         await self._change(lambda: self._publishing.configure(self._config.record))
         await self._change(self._configure_signals)
         return done
@@ -270,7 +291,7 @@ class Control:
             )
             desk.client_changed = self._client_changed
             self._issuing.refresh = self._refresh_issuer
-            self._issuing.ended = self._say_farewell
+            self._issuing.ended = self._session_ended
         self._issuing.configure(self._config.issuer, compile_issuers(self._config, self._known))
 
     def _configure_signals(self) -> None:
@@ -303,6 +324,13 @@ class Control:
         """From any thread: somebody came with a key of an outside issuer that is not known."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._watch.refresh, issuer)
+
+    def _session_ended(self, sid: str, why: str) -> None:
+        """Others are told: the session's clients, and who is told of signals, on disk before anything is sent."""
+        try:
+            self._desk.outbox.ended(sid, why)
+        finally:
+            self._say_farewell(sid, why)
 
     def _say_farewell(self, sid: str, _why: str) -> None:
         """From whatever thread: tell the clients of a session that it is over."""
@@ -418,6 +446,12 @@ class Control:
         self._days = self._days or RecordDays(self._desk.keyring, self._clock)
         for found in self._days.tend(self._config.retention_class):
             self._tell_exchanged(found)
+
+    async def _keep_refusals(self) -> None:
+        """Record those who were refused the record again and again, counted."""
+        while True:
+            await asyncio.sleep(COUNTING)
+            await self._reader_desk.tend()
 
     async def _keep_retention(self) -> None:
         """Once a day, what was kept for long enough."""

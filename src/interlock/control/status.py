@@ -12,6 +12,7 @@ import msgspec
 from interlock.clock import SECOND, Clock, SystemClock
 from interlock.control.issuer_status import IssuerStatus, read_issuer
 from interlock.control.publishing.status import PartyStatus, PublishingStatus, problems_of, read_publishing
+from interlock.control.readers import read_readers
 from interlock.control.signals.status import problems_of as signal_problems
 from interlock.control.signals.status import read_signals
 from interlock.errors import SnapshotError
@@ -110,6 +111,9 @@ def _describe(node: NodeFile | None, page: NodePage, clock: Clock, record: Path)
             config=node.config,
             workers=node.workers,
         )
+    readers = read_readers(record.parent / "run")
+    status["record"]["readers"] = readers.readers if readers is not None else None
+    status["record"]["reader_socket"] = readers.socket if readers is not None else ""
     exports = read_statuses(record.parent / "run")
     status["exports"] = [_export(one) for one in exports]
     publishing = read_publishing(record.parent / "run")
@@ -124,6 +128,8 @@ def _describe(node: NodeFile | None, page: NodePage, clock: Clock, record: Path)
         status["problems"] += _clock_problems(words, now, clock.wall())
         status["problems"] += [problem for one in exports if (problem := one.problem())]
         status["problems"] += problems_of(publishing, clock.wall()) if publishing is not None else []
+        if readers is not None and readers.problem:
+            status["problems"].append(f"readers of the record cannot ask: {readers.problem}")
         status["problems"] += signal_problems(signals, clock.wall()) if signals is not None else []
         if issuer is not None and issuer.problem:
             status["problems"].append(f"issuer: {issuer.problem}")

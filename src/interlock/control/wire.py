@@ -13,7 +13,7 @@ import os
 import pwd
 import socket
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,6 +22,8 @@ from interlock.model import Principal
 
 LINE = 1024 * 1024  # bytes of a request at most
 SOCKET = "control.sock"
+SO_PEERGROUPS = 59  # Linux; not in the module `socket`
+GROUPS = 256  # that are asked for; `getsockopt` of Python gives 1,024 bytes at most
 INBOX = "control-inbox.sock"  # datagrams from workers: `refresh ISSUER`
 
 
@@ -69,12 +71,43 @@ def raise_error(reply: Reply) -> None:
     raise kind(reply.message)
 
 
-def peer_actor(sock: socket.socket) -> Principal:
-    """Who is at the other end. Raises `PermissionError` unless it is our own user or root."""
-    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    if uid not in (0, os.geteuid()):
-        raise PermissionError(f"user {uid} may not administer this node")
-    return os_actor(uid)
+class Peer(NamedTuple):
+    """A user of the operating system, as the kernel knows them."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()  # further ones
+
+    @property
+    def actor(self) -> Principal:
+        return os_actor(self.uid)
+
+    @property
+    def administers(self) -> bool:
+        """Whether it is our own user or root."""
+        return self.uid in (0, os.geteuid())
+
+
+def peer_of(sock: socket.socket) -> Peer:
+    """Who is at the other end, as of when they connected."""
+    _, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    try:
+        data = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, GROUPS * 4)
+    except OSError:  # more than there is room for: what is written of them then
+        return Peer(uid, gid, _groups(uid, gid))
+    return Peer(uid, gid, struct.unpack(f"{len(data) // 4}I", data))
+
+
+def _groups(uid: int, gid: int) -> tuple[int, ...]:
+    try:
+        return tuple(os.getgrouplist(pwd.getpwuid(uid).pw_name, gid))
+    except (KeyError, OSError):
+        return ()
+
+
+def own_peer() -> Peer:
+    """Who runs this process."""
+    return Peer(os.getuid(), os.getgid(), tuple(os.getgroups()))
 
 
 def os_actor(uid: int | None = None) -> Principal:

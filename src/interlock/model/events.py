@@ -27,6 +27,7 @@ class Event(Enum):
     SEGMENT_END = 35, "segment:end"
     RECORD_PRUNE = 36, "record:prune"  # its frame refers to the segment that is deleted
     RECORD_PRUNE_REFUSED = 37, "record:prune-refused"
+    RECORD_READ_REFUSED = 38, "record:read-refused"  # to who may not read it
     KEY_CREATE = 40, "key:create"
     KEY_ROTATE = 41, "key:rotate"
     KEY_REVOKE = 42, "key:revoke"

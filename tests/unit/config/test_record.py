@@ -108,3 +108,33 @@ def test_check_holds_the_key_against_its_id_and_looks_for_folders(folder: Path) 
     file.write_text(with_record(f'witnesses: {{of: [{{key: "{A}", url: "https://x", ca: none.pem}}]}}'))
     problems, _ = check_file(file)
     assert any("holds no certificates" in str(one) for one in problems)
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ("{readers: alice}", "not a user or a group"),
+        ("{readers: 'os:'}", "not a user or a group"),
+        ("{readers: 'os:@'}", "not a user or a group"),
+        ("{readers: 'user:login.example.com/alice'}", "not a user or a group"),
+        ("{readers: 'os:a b'}", "not a user or a group"),
+        ("{readers: [os:1, 7]}", "not a user or a group"),
+        ("{reader_socket: /run/interlock/reader.sock}", "no `readers` who could use it"),
+        ("{readers: os:a, reader_socket: interlock-data/run/reader.sock}", "lies in the data directory"),
+    ],
+)
+def test_readers_that_cannot_be(said: str, wrong: str, folder: Path) -> None:
+    (found,) = faults(SMALL + f"record: {said}\n", folder)
+    assert wrong in found.message
+
+
+def test_readers_are_users_and_groups_or_nobody(folder: Path) -> None:
+    text = SMALL + 'record: {readers: [os:alice, "os:@auditors", os:1001], reader_socket: /run/interlock/reader.sock}\n'
+    config = read(text, folder)
+    assert config.record.readers == ("os:alice", "os:@auditors", "os:1001")
+    assert not config.record.asked
+    assert config.warnings == []
+    nobody = read(SMALL + "record: {readers: []}\n", folder)
+    assert (nobody.record.readers, nobody.warnings) == ((), [])
+    (warning,) = read(SMALL + "record: {readers: os:alice}\n", folder).warnings
+    assert "there is no `reader_socket`" in warning.message

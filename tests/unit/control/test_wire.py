@@ -44,20 +44,26 @@ def test_a_request_that_is_none(line: bytes) -> None:
 def test_who_is_at_the_other_end_is_the_kernels_word() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        actor = wire.peer_actor(ours)
-    assert actor == wire.os_actor(os.getuid())
-    assert str(actor).startswith("os:")
+        peer = wire.peer_of(ours)
+    assert (peer.uid, peer.gid) == (os.getuid(), os.getgid())
+    assert set(peer.groups) == set(os.getgroups())
+    assert peer.actor == wire.os_actor(os.getuid())
+    assert str(peer.actor).startswith("os:")
 
 
-def test_another_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_groups_than_there_is_room_for_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may lose, or win, what their groups give them by being in many."""
     ours, theirs = socket.socketpair()
-    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr(wire, "GROUPS", 1_000_000)
+    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: [gid, 7, 8])
     with ours, theirs:
-        if os.getuid() == 0:  # root may, always
-            assert wire.peer_actor(ours)
-        else:
-            with pytest.raises(PermissionError):
-                wire.peer_actor(ours)
+        assert wire.peer_of(ours).groups == (os.getgid(), 7, 8)
+
+
+def test_another_user_administers_nothing_and_root_always() -> None:
+    assert wire.Peer(os.geteuid(), 0).administers
+    assert wire.Peer(0, 1).administers
+    assert not wire.Peer(os.geteuid() + 1, 0, (0,)).administers
 
 
 def test_a_socket_deep_down_can_be_reached(tmp_path: Path) -> None:
