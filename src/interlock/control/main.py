@@ -292,6 +292,7 @@ class Control:
             desk.client_changed = self._client_changed
             self._issuing.refresh = self._refresh_issuer
             self._issuing.ended = self._session_ended
+            self._issuing.signals = desk.streams
         self._issuing.configure(self._config.issuer, compile_issuers(self._config, self._known))
 
     def _configure_signals(self) -> None:
