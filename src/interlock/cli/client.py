@@ -39,6 +39,13 @@ def create(
     redirect: Annotated[
         Many, typer.Option("--redirect-uri", metavar="URI", help="Compared exactly; may be repeated.")
     ] = None,
+    post_logout: Annotated[
+        Many,
+        typer.Option("--post-logout-redirect-uri", metavar="URI", help="Where people go when they have signed out."),
+    ] = None,
+    backchannel: Annotated[
+        str, typer.Option("--backchannel-logout-uri", metavar="URI", help="Where it is told who has signed out.")
+    ] = "",
     resource: Annotated[
         Many, typer.Option("--resource", metavar="URI", help="An API it may ask for, or is; may be repeated.")
     ] = None,
@@ -87,6 +94,8 @@ def create(
         "roles": role or [],
         "scopes": scope or [],
         "redirect_uris": redirect or [],
+        "post_logout_redirect_uris": post_logout or [],
+        "backchannel_logout_uri": backchannel,
         "resources": resource or [],
         "method": auth,
         "certificates": [_text(path) for path in certificate or []],
