@@ -17,7 +17,8 @@ from interlock.config.keys import Pkcs11Source
 from interlock.config.listeners import CertificateFiles, Listener
 from interlock.config.model import Config
 from interlock.config.nearest import did_you_mean
-from interlock.config.patterns import Pattern
+from interlock.config.own_issuer import EVENTS
+from interlock.config.patterns import Pattern, parse_pattern
 from interlock.config.retention import ASKED
 from interlock.config.routes import Route
 from interlock.config.secrets import SecretRef
@@ -268,7 +269,8 @@ def _doubts(config: Config, where: Where, route: Route, granted: frozenset[str],
 
 def _conflicts(view: View) -> Iterator[Finding]:
     patterns = [(number, index, pattern) for number, route in view.routes for index, pattern in enumerate(route.match)]
-    own = [] if view.config.issuer is None else view.config.issuer.patterns()
+    told = [parse_pattern(f"POST {EVENTS}")] if view.config.identity.pushing else []
+    own = told if view.config.issuer is None else view.config.issuer.patterns()
     for number, index, pattern in patterns:
         if own and pattern.host == own[-1].host and _lies_within(pattern, own[-1]):
             # It would win, being more specific, and be given what was meant for the issuer: secrets, passwords, codes.

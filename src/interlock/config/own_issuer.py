@@ -25,6 +25,7 @@ METADATA = ("/.well-known/oauth-authorization-server", "/.well-known/oauth-prote
 SIGNALS = "/.well-known/ssf-configuration"  # before it, too (Shared Signals Framework 1.0 section 7.2)
 DISCOVERY = "/.well-known/openid-configuration"
 BENEATH = "/oauth"
+EVENTS = BENEATH + "/ssf/events"  # where others send their signals to, also where there is no issuer
 
 ScopeName = Annotated[str, Field(pattern=r"^[!#-\[\]-~]{1,128}$")]  # RFC 6749 section 3.3
 Resource = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[!-~]+$")]

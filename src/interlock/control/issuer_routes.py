@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interlock.clock import SECOND
+from interlock.config.own_issuer import EVENTS
 from interlock.control.paths import Paths
 from interlock.errors import KeyMaterialError
 from interlock.model.principal import OWN_AUTHORITY
@@ -71,7 +72,7 @@ def newest_own(spec: IssuerSpec, paths: Paths) -> IssuerSpec:
 def signal_route(issuer: OwnIssuer | None) -> RouteSpec:
     """Where outside issuers push their signals, which prove themselves whose they are."""
     host, root = ("", "") if issuer is None else (issuer.listens_for, issuer.path)
-    path = f"{root}/oauth/ssf/events".strip("/").split("/")
+    path = f"{root}{EVENTS}".strip("/").split("/")
     return RouteSpec(
         "interlock: signals of others",
         [PatternSpec(["POST"], host, path)],

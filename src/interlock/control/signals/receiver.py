@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from interlock.clock import SECOND, Clock
+from interlock.config.own_issuer import EVENTS
 from interlock.control.credentials import Doomed
 from interlock.control.signals.sources import OutsideSource, Stale
 from interlock.control.signals.status import SourceStatus
@@ -38,7 +39,7 @@ from interlock.model import Event, Recorder
 from interlock.store import State
 from interlock.store.signals import Signals
 
-PATH: Final = "/oauth/ssf/events"
+PATH: Final = EVENTS
 KEPT: Final = 400 * 86_400 * SECOND  # for so long what an outside issuer has ended is refused: longer than it lives
 KEYS: Final = 3 * SECOND  # for so long a push waits for newer keys,
 AGAIN: Final = 30 * SECOND  # which are asked for no more often,

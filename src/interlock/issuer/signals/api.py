@@ -52,8 +52,15 @@ class TooSoon(Exception):
 class Transmitter(Protocol):
     """The streams of a node. Raises `NotFound` for those that are not there, `UsageError` for what cannot be."""
 
-    everybody: bool  # whom a new stream tells of
-    revision: int  # another one when something was put in a queue by this process
+    @property
+    def everybody(self) -> bool:
+        """Whom a stream tells of unless it is told otherwise: everybody, or nobody."""
+        ...
+
+    @property
+    def revision(self) -> int:
+        """Another one when something was put in a queue by this process."""
+        ...
 
     def of(self, client_id: str) -> list[Stream]: ...
 
