@@ -39,7 +39,7 @@ services:
 trust:
   partners: {{ca: partners.pem, principal: san-uri, roles: {{"{URI}": reader, "{URI}/2": reader}}}}
 routes:
-  - {{match: /token/*, service: up, authenticate: [jwt], allow: read, limit: none}}
+  - {{match: [/token/*, /bytes/*], service: up, authenticate: [jwt], allow: read, limit: none}}
   - {{match: /key/*, service: up, authenticate: [api_key], allow: read, limit: none}}
   - {{match: /cert/*, service: up, authenticate: [mtls], trust: partners, allow: read, limit: none}}
 roles: {{reader: [read]}}
@@ -399,6 +399,24 @@ def test_what_would_miss_is_not_believed(bench: Bench, words: list[str]) -> None
     before = bench.node.cli("revoke", "list").stdout
     assert bench.node.cli("revoke", *words, check=False).returncode in (1, 2)
     assert bench.node.cli("revoke", "list").stdout == before
+
+
+def test_an_answer_under_way_does_not_go_on_for_long(bench: Bench) -> None:
+    """It was let in before; it is asked about again within a second and cut off, which its record says."""
+    words, doomed, _ = ways(bench)["session"]()
+    total = 300_000_000
+    (line, _) = bench.lines(doomed)
+    fields = "".join(f"{name}: {value}\r\n" for name, value in doomed.headers.items())
+    line.sock.sendall(f"GET /bytes/{total} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n".encode())
+    got = len(line.sock.recv(65536))  # and no more for now: most of it is still to come
+    bench.revoke(*words)
+    assert bench.node.row(f"/bytes/{total}")["reason"] == "credential-revoked"
+    try:
+        while piece := line.sock.recv(1 << 20):
+            got += len(piece)
+    except OSError:
+        pass
+    assert 0 < got < total
 
 
 class Racing:

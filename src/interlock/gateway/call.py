@@ -81,6 +81,7 @@ class Call:
         "head",
         "identity",
         "intent",
+        "judged",
         "method",
         "own_answer",
         "params",
@@ -127,6 +128,7 @@ class Call:
         self.active = False
         self.deadline = 0.0
         self.progressed = 0.0
+        self.judged = -1  # the epoch when it was last asked whether it may go on
         self.replayable = False
         self._connection: UpstreamConnection | None = None
         self._gathered: list[bytes] | None = None  # of a body that is sent with the head, once it is whole
@@ -311,6 +313,9 @@ class Call:
         elif now - self.progressed >= MINUTE:
             self.progressed = now
             self.pipeline.recheck(self)
+            return
+        if self.intent is not None and self.own_answer is None:
+            self.pipeline.follow(self)
 
     def abort(self, reason: Reason, note: str) -> None:
         """A guard changed its mind while the call was under way."""

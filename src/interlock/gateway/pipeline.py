@@ -38,6 +38,9 @@ MATCHES: Final = 8192  # (method, host, target) remembered
 MATCHED: Final = 256  # bytes of the longest target that is remembered: anybody can send one
 
 
+FOLLOWED: Final = 2000  # calls under way that are asked about in one sweep, so that it does not hold up others
+
+
 NO_HEAD: Final = RequestHead("", b"", False, [])
 
 
@@ -66,6 +69,7 @@ class Pipeline:
         self._matches: dict[tuple[str, bytes, bytes], Matched] = {}
         self._matched_by: object = None  # the snapshot `_matches` was made from
         self._random = random.Random()  # noqa: S311 - makes trace ids, which are no secret
+        self._followed = 0  # calls under way that were asked about since the last sweep
         self.draining = False
 
     def handle(self, call: Call) -> None:
@@ -197,6 +201,14 @@ class Pipeline:
         self._calls.progress(call, self.monotonic() - call.started)
         self._judge(call, waited=False)
 
+    def follow(self, call: Call) -> None:
+        """A call that goes on, each second: ask again whether it may, once something was revoked or changed."""
+        epoch = self._state.directory.epoch
+        if call.judged != epoch and self._followed < FOLLOWED:
+            self._followed += 1
+            call.judged = epoch
+            self._judge(call, waited=False)
+
     def _judge(self, call: Call, *, waited: bool) -> None:
         """End a call that would not be let in now. What cannot be known, having `waited` for it, does not hold."""
         if call.ended:
@@ -237,6 +249,7 @@ class Pipeline:
         for source, flood in self._floods.sweep():
             self._calls.refusals(source, flood, now, partial(self._floods.take_back, source, flood))
         self._failures.sweep(self.monotonic())
+        self._followed = 0
 
     # -- parts of the steps
 

@@ -29,6 +29,7 @@ class Records:
         self.refusals: list[Reason] = []
 
     def intent(self, call: Call) -> None:
+        call.intent = (b"s" * 16, len(self.intents))
         self.intents.append(call)
 
     def refused(self, call: Call, refusal: Refusal, answer: Callable[[bool], None], duration: int) -> None:
@@ -46,7 +47,7 @@ class House:
         self.preflights = 0
         self.shown: list[tuple[Any, ...]] = []
         self.state = SimpleNamespace(
-            directory=SimpleNamespace(behind=False), stale=False, trusted_proxies=[ip_network("10.0.0.0/8")]
+            directory=SimpleNamespace(behind=False, epoch=1), stale=False, trusted_proxies=[ip_network("10.0.0.0/8")]
         )
         self.route = SimpleNamespace(
             id="r", service="up", authenticate=self.authenticate, own=False, vouched=None, conditional=False,
@@ -154,6 +155,53 @@ def test_a_long_call_ends_with_its_credential(monkeypatch: pytest.MonkeyPatch) -
     house.identity = Refusal(Reason.CREDENTIAL_REVOKED)
     house.pipeline.recheck(call)
     assert ended == [Reason.CREDENTIAL_REVOKED]
+
+
+def test_a_call_under_way_ends_within_a_second_of_a_revocation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked about once in each epoch, and no more often."""
+    house = House()
+    ended = aborts(monkeypatch)
+    house.pipeline.handle(call := house.call())
+    call.sweep(1.0)
+    asked = len(house.shown)
+    for second in (2.0, 3.0):
+        call.sweep(second)
+    assert len(house.shown) == asked
+    house.identity = Refusal(Reason.CREDENTIAL_REVOKED)
+    house.state.directory.epoch += 1
+    call.sweep(4.0)
+    assert ended == [Reason.CREDENTIAL_REVOKED]
+
+
+def test_so_many_calls_under_way_that_they_are_asked_about_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interlock.gateway.pipeline.FOLLOWED", 2)
+    house = House()
+    ended = aborts(monkeypatch)
+    calls = [house.call() for _ in range(5)]
+    for call in calls:
+        house.pipeline.handle(call)
+    house.identity = Refusal(Reason.CREDENTIAL_REVOKED)
+    for sweep in range(3):
+        for call in calls:
+            call.sweep(sweep + 1.0)
+        assert len(ended) == min(5, 2 * (sweep + 1))
+        house.pipeline._floods = SimpleNamespace(sweep=list)  # type: ignore[assignment]
+        house.pipeline._failures = SimpleNamespace(sweep=lambda _now: None)  # type: ignore[assignment]
+        house.pipeline.sweep()
+
+
+def test_a_call_that_is_not_let_in_yet_and_a_preflight_are_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = aborts(monkeypatch)
+    house = House()
+    house.identity = Pending()
+    house.pipeline.handle(waiting := house.call())
+    house.identity = Refusal(Reason.CREDENTIAL_REVOKED)
+    waiting.sweep(1.0)
+    other = House(preflight=True)
+    other.pipeline.handle(preflight := other.call())
+    other.identity = Refusal(Reason.CREDENTIAL_MISSING)
+    preflight.sweep(1.0)
+    assert ended == []
 
 
 def test_a_long_call_ends_when_nothing_can_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
