@@ -1,9 +1,15 @@
-"""Starts the real product, `interlock up`, on loopback, and speaks to it as its users do."""
+"""Starts the real product, `interlock up`, on loopback, and speaks to it as its users do.
+
+`cli` runs a command as a process of its own. What only prepares or looks (`status`, `pids`, `key`, `query`) asks as the
+command does, at the control socket and the page, without starting a process for it.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,13 +20,38 @@ from typing import Any
 
 import httpx
 
+from interlock.cli.desk import data_dir_of
+from interlock.control.client import Client, Unanswered, Unreachable
+from interlock.control.status import read_status
+
 INTERLOCK = [sys.executable, "-m", "interlock"]
 
 
+# Below the ports that the kernel gives to those who call, and for each worker of pytest its own.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_PORTS = itertools.cycle(range(12000 + _WORKER + _WORKERS * random.randrange(5000), 32000, _WORKERS))
+# How to speak plain HTTP: to load the authorities of TLS takes httpx longer than the call.
+PLAIN: dict[str, Any] = {"trust_env": False, "verify": False, "timeout": 20}
+# What `query` asks for itself.
+_QUESTIONS = {"--limit": int, "--decision": str, "--principal": str}
+
+
+def fetch(url: str, **options: Any) -> httpx.Response:
+    """GET over plain HTTP."""
+    return httpx.get(url, **{**PLAIN, **options})
+
+
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port on which nobody listens, and which nobody else here will be given soon."""
+    for port in _PORTS:
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise AssertionError
 
 
 class Node:
@@ -42,7 +73,7 @@ class Node:
 
     @property
     def data(self) -> Path:
-        return self.folder / "interlock-data"
+        return data_dir_of(self.file) or self.folder / "interlock-data"
 
     def configure(self, config: str) -> None:
         self.file.write_text(config.replace("PORT", str(self.port)))
@@ -67,20 +98,15 @@ class Node:
             self.process = subprocess.Popen(
                 [*INTERLOCK, "-c", str(self.file), "up"], stdout=log, stderr=log, env=self.env, cwd=self.folder
             )
-        waiting = subprocess.Popen(
-            [*INTERLOCK, "-c", str(self.file), "status", "--wait", str(int(wait))],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=self.env,
-            cwd=self.folder,
-        )
-        while waiting.poll() is None:
-            if self.process.poll() is not None:
-                waiting.kill()
-                waiting.wait()
+        end = time.monotonic() + wait
+        while not self._serves() and self.process.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
-        assert waiting.returncode == 0, f"the node does not serve\n{self.tail()}"
+        assert self.status()["serving"], f"the node does not serve\n{self.tail()}"
         return self
+
+    def _serves(self) -> bool:
+        found = self.status()
+        return bool(found["serving"] and (found.get("issuer") is None or found["issuer"]["serving"]))
 
     def stop(self, timeout: float = 20) -> int:
         assert self.process is not None
@@ -108,14 +134,19 @@ class Node:
         self.process = None
 
     def status(self) -> dict[str, Any]:
-        result = self.cli("status", "--json", check=False)
-        return json.loads(result.stdout)
+        """As `interlock status --json` has it."""
+        return read_status(self.data / "run")
 
     def pids(self, kind: str) -> list[int]:
-        """Process ids of a kind: supervisor, recorder, control, worker."""
-        return [entry["pid"] for entry in self.status()["processes"] if entry["kind"] == kind]
+        """Of those that live of a kind: supervisor, recorder, control, analyst, worker. Never 0, to which it is said
+        that everybody here shall be killed.
+        """
+        return [entry["pid"] for entry in self.status()["processes"] if entry["kind"] == kind and entry["pid"]]
 
     def key(self, name: str, *roles: str, **options: str) -> dict[str, Any]:
+        if self.process is not None and not options:
+            asked = {"name": name, "roles": list(roles), "networks": []}
+            return self._ask("key.create", asked, [], patience=15)
         words = ["key", "create", name, "--json"]
         for role in roles:
             words += ["--role", role]
@@ -124,8 +155,32 @@ class Node:
         return json.loads(self.cli(*words).stdout)
 
     def query(self, *words: str) -> list[dict[str, Any]]:
+        """What `interlock audit query` answers; by that command where control does not."""
+        asked = _question(words)
+        if self.process is not None and asked is not None:
+            rows: list[dict[str, Any]] = []
+            try:
+                done = self._ask("audit.query", asked, rows)
+            except (Unreachable, Unanswered):
+                pass
+            else:
+                assert done["problems"] == []
+                return rows
         lines = self.cli("audit", "query", "--json", *words).stdout.splitlines()
         return [json.loads(line) for line in lines]
+
+    def _ask(
+        self, op: str, arguments: dict[str, Any], rows: list[dict[str, Any]], patience: float = 0
+    ) -> dict[str, Any]:
+        """Ask control, which comes up after the workers. Raises `Unreachable`, `Unanswered` and what it raises."""
+        end = time.monotonic() + patience
+        while True:
+            try:
+                return Client(self.data / "run").call(op, arguments, rows.append)
+            except Unreachable:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.02)
 
     def verify(self) -> dict[str, Any]:
         return json.loads(self.cli("audit", "verify", "--json", check=False).stdout)
@@ -137,7 +192,7 @@ class Node:
         headers = dict(options.pop("headers", {}))
         if key:
             headers["X-API-Key"] = key
-        return httpx.request(method, self.url + path, headers=headers, timeout=20, trust_env=False, **options)
+        return httpx.request(method, self.url + path, **{**PLAIN, **options}, headers=headers)
 
     def row(self, resource: str, timeout: float = 10) -> dict[str, Any]:
         """The record of the one call to `resource`, once its outcome is on it."""
@@ -147,7 +202,7 @@ class Node:
             assert len(rows) <= 1, f"{len(rows)} records of {resource}"
             return rows[0] if rows and rows[0]["outcome"] != "open" else None
 
-        found = eventually(ended, timeout, pause=0.2)
+        found = eventually(ended, timeout)
         assert found, f"no outcome of {resource}"
         return found
 
@@ -188,3 +243,17 @@ def eventually(check: Any, timeout: float = 10, pause: float = 0.05) -> Any:
         if result or time.monotonic() > end:
             return result
         time.sleep(pause)
+
+
+def _question(words: tuple[str, ...]) -> dict[str, Any] | None:
+    """The words of `audit query` as what is asked of control; None for words that are left to the command."""
+    asked: dict[str, Any] = {"kind": "calls"}
+    left = iter(words)
+    for word in left:
+        if word == "--acts":
+            asked["kind"] = "acts"
+        elif word in _QUESTIONS:
+            asked[word[2:]] = _QUESTIONS[word](next(left))
+        else:
+            return None
+    return asked

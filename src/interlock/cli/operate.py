@@ -49,7 +49,8 @@ def status(
     with working("waiting until it serves") if wait else nullcontext():
         while True:
             found = read_status(run_dir)
-            if found["serving"] or time.monotonic() >= until:
+            issues = found.get("issuer") is None or found["issuer"]["serving"]
+            if (found["serving"] and issues) or time.monotonic() >= until:
                 break
             time.sleep(PAUSE)
     if as_json:
