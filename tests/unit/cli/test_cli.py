@@ -31,6 +31,8 @@ COMMANDS = [
     ["key", "list"],
     ["key", "rotate"],
     ["key", "revoke"],
+    *(["revoke", kind] for kind in ("token", "client", "user", "principal", "session", "key", "certificate", "issuer")),
+    ["revoke", "list"],
     ["user", "create"],
     ["user", "list"],
     ["user", "disable"],

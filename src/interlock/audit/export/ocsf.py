@@ -71,6 +71,7 @@ _ENTITY = {  # of 3004: activity, its caption, what was managed
     "key:create": (1, "Create", "API key"),
     "key:rotate": (3, "Update", "API key"),
     "key:revoke": (9, "Disable", "API key"),
+    "credential:revoke": (9, "Disable", "credential"),
     "certificate:issue": (1, "Create", "certificate"),
     "config:load": (3, "Update", "configuration"),
     "config:refused": (3, "Update", "configuration"),

@@ -174,6 +174,7 @@ def test_every_event_is_one_of_its_class(joined: Joined) -> None:
         (flood(), 4001, 5, 2),
         (handshake(), 4001, 5, 2),
         (act(Event.KEY_REVOKE, id="k"), 3004, 9, 1),
+        (act(Event.CREDENTIAL_REVOKE, kind="token", token="t1"), 3004, 9, 1),
         (act(Event.CONFIG_REFUSED), 3004, 3, 2),
         (act(Event.SESSION_BEGIN, principal="user:interlock/alice"), 3002, 1, 1),
         (act(Event.SESSION_END, session="s"), 3002, 2, 1),
