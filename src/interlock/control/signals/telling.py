@@ -46,5 +46,7 @@ class Telling:
         kind = _TYPES.get("password" if password else str(details.get("kind", "")))
         if kind is None:
             return
+        if event is Event.USER_PASSWORD and details.get("invited"):
+            change = "create"  # there was none: whoever took the former one away has told of that
         claims = {"credential_type": kind, "change_type": change}
         self._outbox.announce("credential-change", str(details.get("principal", "")), by=self._by, claims=claims)

@@ -138,7 +138,8 @@ def test_one_that_is_over_by_itself_is_not(bench: Bench, why: str) -> None:
 @pytest.mark.parametrize(
     ("event", "details", "claims"),
     [
-        (Event.USER_PASSWORD, {}, ("password", "update")),
+        (Event.USER_PASSWORD, {"invited": False}, ("password", "update")),
+        (Event.USER_PASSWORD, {"invited": True}, ("password", "create")),
         (Event.USER_CHANGE, {"what": "password"}, ("password", "revoke")),
         (Event.FACTOR_ADD, {"kind": "totp"}, ("app", "create")),
         (Event.FACTOR_ADD, {"kind": "passkey"}, ("fido2-platform", "create")),
