@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from interlock.cli.tour.own import Program
 from interlock.cli.tour.scene import Scene
 from interlock.cli.tour.upstream import Upstream
 
@@ -68,6 +69,7 @@ def walk(scene: Scene, upstream: Upstream) -> Iterator[Line]:
         "401",
         lambda: scene.call_tls("/bound", token=issuer.token(), certificate=partner.certificate_file),
     )
+    yield from _own(scene)
     yield _line("an API key, revoked: the very next call", "401", lambda: _revoked(scene, str(made["id"]), key))
     passed = str(scene.statuses.count(200))
     yield _line("calls that reached the system behind", passed, lambda: len(upstream.calls))
@@ -77,7 +79,8 @@ def walk(scene: Scene, upstream: Upstream) -> Iterator[Line]:
     yield _line("the same proof with one byte changed", "refused", lambda: _forged(scene))
     yield _line("the node drains and stops", "0", scene.stop)
     yield _line("the record is whole", "ok", lambda: _verified(scene))
-    yield _line("every call is in it", f"{len(scene.statuses)} calls", lambda: _recorded(scene))
+    calls = len(scene.statuses) + scene.asked
+    yield _line("every call is in it", f"{calls} calls", lambda: _recorded(scene))
     largest = scene.segments()[0]
     yield _line("one byte of it flipped", "found", lambda: _found(scene, lambda: _flip(largest)))
     yield _line("flipped back", "ok", lambda: _verified_after(scene, lambda: _flip(largest)))
@@ -86,6 +89,28 @@ def walk(scene: Scene, upstream: Upstream) -> Iterator[Line]:
     yield _line("put back", "ok", lambda: _verified_after(scene, lambda: os.rename(taken, largest)))
     tile = next(path for path in sorted((scene.record / "log" / "tile").rglob("*")) if path.is_file())
     yield _line("one byte of its hash tree flipped", "found", lambda: _found(scene, lambda: _flip(tile)))
+
+
+def _own(scene: Scene) -> Iterator[Line]:
+    """Tokens of the node's own issuer."""
+    program = scene.program("shop", "reader")
+    yield _line("a token of the node's own issuer", "200", lambda: scene.call("/orders", token=scene.token_of(program)))
+    bound = scene.token_of(program, bound=True)
+    proof = program.proof("GET", scene.url("/orders"), token=bound, nonce=scene.nonce)
+    yield _line(
+        "a token bound to a key, with a proof of it", "200", lambda: scene.call("/orders", token=bound, proof=proof)
+    )
+    yield _line("the same proof again", "401", lambda: scene.call("/orders", token=bound, proof=proof))
+    yield _line("the bound token without a proof", "401", lambda: scene.call("/orders", token=bound))
+    held = scene.token_of(program)
+    yield _line("a token whose client is disabled: the very next call", "401", lambda: _disabled(scene, program, held))
+
+
+def _disabled(scene: Scene, program: Program, token: str) -> int:
+    if (before := scene.call("/orders", token=token)) != 200:
+        return before
+    scene.command("client", "disable", program.client_id)
+    return scene.call("/orders", token=token)
 
 
 def _line(claim: str, expected: str, look: Callable[[], object]) -> Line:

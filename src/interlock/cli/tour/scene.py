@@ -9,11 +9,13 @@ import socket
 import ssl
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from interlock.cli.tour.issuer import AUDIENCE, ISSUER, Issuer, Partner
+from interlock.cli.tour.own import Program
 from interlock.errors import NodeError
 
 START = 30  # seconds
@@ -26,6 +28,7 @@ admin: 127.0.0.1:{admin}
 listeners:
   - {{address: 127.0.0.1:{plain}, tls: off}}
   - {{address: 127.0.0.1:{tls}, tls: auto, client_certificates: optional}}
+issuer: {{url: "http://127.0.0.1:{plain}"}}
 trust:
   partners: {{ca: partners.pem, principal: san-uri}}
 services:
@@ -76,6 +79,8 @@ class Scene:
         self.data = folder / "interlock-data"
         self.log = folder / "node.log"
         self.statuses: list[int] = []  # what each call was answered
+        self.asked = 0  # calls to the node's own issuer
+        self.nonce = ""  # that it asked for in proofs
         self._ports = dict(zip(("plain", "tls", "admin"), _free_ports(3), strict=True))
         self._node: subprocess.Popen[bytes] | None = None
         (folder / "jwks.json").write_text(self.issuer.jwks())
@@ -122,9 +127,43 @@ class Scene:
         made: dict[str, Any] = json.loads(self.command("key", "create", name, "--role", role, "--json"))
         return made
 
-    def call(self, path: str, *, key: str = "", token: str = "") -> int:
-        """A call over plain HTTP; gives the status."""
-        return self._get(http.client.HTTPConnection("127.0.0.1", self._ports["plain"], timeout=CALL), path, key, token)
+    def program(self, name: str, role: str) -> Program:
+        """Make a client of the node's own issuer."""
+        words = ("client", "create", name, "--grant", "client_credentials", "--role", role, "--json")
+        made = json.loads(self.command(*words))
+        return Program(made["client_id"], made["client_secret"])
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self._ports['plain']}{path}"
+
+    def token_of(self, program: Program, *, bound: bool = False) -> str:
+        """A token of the node's own issuer; `NodeError` if it gives none."""
+        for _ in range(2):  # a node that has just started asks for a nonce in proofs
+            proof = program.proof("POST", self.url("/oauth/token"), nonce=self.nonce) if bound else ""
+            status, answer = self._ask(program, proof)
+            if status == 200:
+                return str(answer["access_token"])
+        raise NodeError(f"the issuer gave no token: {status} {answer}")
+
+    def _ask(self, program: Program, proof: str) -> tuple[int, dict[str, Any]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._ports["plain"], timeout=CALL)
+        known = b64encode(f"{program.client_id}:{program.client_secret}".encode()).decode("ascii")
+        headers = {"Authorization": f"Basic {known}", "Content-Type": "application/x-www-form-urlencoded"}
+        if proof:
+            headers["DPoP"] = proof
+        try:
+            connection.request("POST", "/oauth/token", "grant_type=client_credentials", headers)
+            answer = connection.getresponse()
+            self.asked += 1
+            self.nonce = answer.headers.get("DPoP-Nonce", self.nonce)
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def call(self, path: str, *, key: str = "", token: str = "", proof: str = "") -> int:
+        """A call over plain HTTP; gives the status. With a proof of possession, the token is a bound one."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._ports["plain"], timeout=CALL)
+        return self._get(connection, path, key, token, proof)
 
     def call_tls(self, path: str, *, token: str, certificate: Path | None) -> int:
         """A call over TLS, the server verified against the built-in authority; gives the status."""
@@ -134,12 +173,14 @@ class Scene:
         connection = http.client.HTTPSConnection("localhost", self._ports["tls"], timeout=CALL, context=context)
         return self._get(connection, path, "", token)
 
-    def _get(self, connection: http.client.HTTPConnection, path: str, key: str, token: str) -> int:
+    def _get(self, connection: http.client.HTTPConnection, path: str, key: str, token: str, proof: str = "") -> int:
         headers = {}
         if key:
             headers["X-API-Key"] = key
         if token:
-            headers["Authorization"] = f"Bearer {token}"
+            headers["Authorization"] = f"{'DPoP' if proof else 'Bearer'} {token}"
+        if proof:
+            headers["DPoP"] = proof
         try:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
