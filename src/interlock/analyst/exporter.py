@@ -16,8 +16,9 @@ from pathlib import Path
 from interlock.analyst.backoff import delay
 from interlock.analyst.place import Place
 from interlock.analyst.sink import Message, Sink, SinkError
+from interlock.audit.cursor import BEGINNING, Cursor
 from interlock.audit.export import Form, form
-from interlock.audit.feed import BEGINNING, Cursor, Feed
+from interlock.audit.feed import Feed
 from interlock.audit.filters import Filters
 from interlock.audit.joined import Joiner
 from interlock.audit.naming import MakeNames

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from interlock.audit.feed import Cursor
+from interlock.audit.cursor import Cursor
 from interlock.audit.files import Files, write_aside
 from interlock.errors import RecordError
 

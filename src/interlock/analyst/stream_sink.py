@@ -88,8 +88,9 @@ class StreamSink:
     @staticmethod
     def _ended(sock: socket.socket) -> bool:
         """Whether the receiver has closed. It has nothing to say, but for TLS's own messages, which are read here."""
-        readable, _, _ = select.select([sock], [], [], 0)
-        if not readable:
+        ready = select.poll()
+        ready.register(sock, select.POLLIN)
+        if not ready.poll(0):
             return False
         before = sock.gettimeout()
         sock.setblocking(False)

@@ -14,7 +14,7 @@ from interlock.analyst.exporter import CONFIRM_EVERY, Exporter
 from interlock.analyst.file_sink import FileSink
 from interlock.analyst.place import Place
 from interlock.analyst.sink import Message, SinkError
-from interlock.audit.feed import Cursor
+from interlock.audit.cursor import Cursor
 from interlock.clock import SECOND
 from interlock.config import Export
 from interlock.errors import RecordError

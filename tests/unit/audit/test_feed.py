@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from interlock.audit import read_frames
-from interlock.audit.feed import BEGINNING, Cursor, Fed, Feed
+from interlock.audit.cursor import BEGINNING, Cursor
+from interlock.audit.feed import Fed, Feed
 from interlock.audit.files import Files
 from interlock.audit.journal import Scan, Sealed
 from interlock.errors import RecordError

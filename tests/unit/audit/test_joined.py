@@ -6,7 +6,8 @@ import pytest
 
 import interlock.audit.joined
 from interlock.audit import ActRecorder, HandshakeRefused, Refusals, encode, query
-from interlock.audit.feed import BEGINNING, Cursor, Feed
+from interlock.audit.cursor import BEGINNING, Cursor
+from interlock.audit.feed import Feed
 from interlock.audit.joined import Joined, Joiner
 from interlock.model import Event
 from tests.unit.audit.storage import INTENT, REFUSED, World, call, die, intent, open_plain, refused, settle

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from interlock.audit.feed import BEGINNING, Cursor, Feed
+from interlock.audit.cursor import BEGINNING, Cursor
+from interlock.audit.feed import Feed
 from interlock.audit.joined import Joined, Joiner
 from interlock.audit.naming import REFRESH, Naming
 from interlock.audit.subjects_reading import Names

@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 from interlock.audit.columns import parquet
 from interlock.audit.columns.cache import Cache, File, Manifest
 from interlock.audit.columns.schema import KINDS, table
-from interlock.audit.feed import BEGINNING, Cursor, Feed, journal_bytes_after
+from interlock.audit.cursor import BEGINNING, Cursor
+from interlock.audit.feed import Feed
 from interlock.audit.joined import Joined, Joiner
+from interlock.audit.journal_feed import journal_bytes_after
 from interlock.audit.reader import OpenKey, segment_files
 from interlock.audit.segment import format_id, parse_id
 from interlock.audit.subjects_register import names

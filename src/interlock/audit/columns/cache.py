@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from interlock.audit.columns.parquet import footer
 from interlock.audit.columns.schema import VERSION
-from interlock.audit.feed import BEGINNING
+from interlock.audit.cursor import BEGINNING
 from interlock.audit.files import Files, write_aside
 
 MANIFEST = "manifest"

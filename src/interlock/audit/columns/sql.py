@@ -110,11 +110,13 @@ def _ask(stdin: IO[bytes], work: Work, under_way: Sequence[Joined]) -> None:
 def _lines(stdout: IO[bytes], until: float, alive: Callable[[], None]) -> Iterator[bytes]:
     """Each line as it comes; `UsageError` when the time is over."""
     fd, buffer = stdout.fileno(), b""
+    ready = select.poll()  # `select` takes no descriptor over 1,023
+    ready.register(fd, select.POLLIN)
     while True:
         left = until - time.monotonic()
         if left <= 0:
             raise UsageError("the answer takes too long: ask for less, or for a shorter time")
-        if not select.select([fd], [], [], min(left, _ALIVE))[0]:
+        if not ready.poll(1000 * min(left, _ALIVE)):
             alive()
             continue
         data = os.read(fd, 1024 * 1024)
