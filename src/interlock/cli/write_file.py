@@ -46,7 +46,7 @@ roles:                           # what the holders of a role may do
 # Next:
 #   interlock -c {path} up
 #   interlock -c {path} key create my-program --role caller
-#   curl -H "X-API-Key: THE-KEY" {url}/
+#   curl {trusting}-H "X-API-Key: THE-KEY" {url}/
 {token}"""
 ISSUER = """
 # Tokens for programs, partners and people (OAuth 2.1, OpenID Connect). The URL is what tokens name as their issuer:
@@ -58,8 +58,8 @@ issuer:
 ISSUED = """\
 # or, with a token of our own:
 #   interlock -c {path} client create billing --grant client_credentials --role caller
-#   curl -u CLIENT_ID:CLIENT_SECRET -d grant_type=client_credentials {url}/oauth/token
-#   curl -H "Authorization: Bearer THE-TOKEN" {url}/
+#   curl {trusting}-u CLIENT_ID:CLIENT_SECRET -d grant_type=client_credentials {issuer}/oauth/token
+#   curl {trusting}-H "Authorization: Bearer THE-TOKEN" {url}/
 """
 
 
@@ -108,7 +108,7 @@ def init(
     if issuer:
         say(f"  interlock -c {path} client create my-program --grant client_credentials --role caller")
         if tls == "auto":
-            say(f"callers trust {folder / 'interlock-data' / 'pki' / 'ca.pem'} (made at the first start)")
+            say(f"callers trust {authority(folder)} (made at the first start)")
         else:
             tell("The issuer is on plain HTTP, which is for this machine only: use --tls auto for anything else.")
 
@@ -125,6 +125,7 @@ def render(folder: Path, upstream: str, address: str, tls: str, *, issuer: bool 
     if issuer and not issuer_url and host in EVERYWHERE:
         raise UsageError(f"{address} is no name for an issuer: say how others reach it, --issuer-url https://NAME")
     named = _quoted(issuer_url or url)
+    trusting = f"--cacert {authority(folder)} " if tls == "auto" else ""
     return TEMPLATE.format(
         listener=f"  - {{address: {_quoted(address)}, tls: {tls}}}",
         issuer=ISSUER.format(url=named) if issuer else "",
@@ -133,8 +134,14 @@ def render(folder: Path, upstream: str, address: str, tls: str, *, issuer: bool 
         upstream=_quoted(_checked_upstream(upstream)),
         path=path,
         url=url,
-        token=ISSUED.format(path=path, url=url) if issuer else "",
+        trusting=trusting,
+        token=ISSUED.format(path=path, url=url, issuer=issuer_url or url, trusting=trusting) if issuer else "",
     )
+
+
+def authority(folder: Path) -> Path:
+    """Where the certificate of the built-in authority will be."""
+    return folder / "interlock-data" / "pki" / "ca.pem"
 
 
 def _checked_upstream(url: str) -> str:

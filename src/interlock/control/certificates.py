@@ -27,8 +27,10 @@ def ensure_certificate(config: Config, paths: Paths, keyring: Keyring, acts: Rec
 
 
 def names(config: Config) -> list[str]:
-    """What callers may call us: the hosts of the file, the addresses listened on, and this machine."""
+    """What callers may call us: the hosts of the file, its issuer's, the addresses listened on, and this machine."""
     found = dict.fromkeys(LOCAL)
+    if config.issuer is not None and config.issuer.secure:
+        found[config.issuer.host] = None
     for listener in config.listeners:
         if listener.tls == "auto":
             found.update(dict.fromkeys(listener.hosts))
