@@ -1,12 +1,14 @@
-"""Takes what opens keys out of the environment before the first fork, so that no worker ever had it."""
+"""Takes secrets out of the environment before the first fork, so that no worker ever had one."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from interlock.config import withdrawn
+from interlock.config.fields import Section
 from interlock.errors import NodeError
 
 if TYPE_CHECKING:
@@ -33,15 +35,25 @@ def withdraw_secrets(config: Config) -> None:
 
 
 def environment_of(config: Config) -> list[str]:
-    """The variables that the section `keys` refers to."""
-    secrets: list[SecretRef] = []
-    for source in (config.keys.kek, config.keys.former_kek):
-        if source is None:
-            continue
-        if source.kind == "pkcs11":
-            secrets.append(source.pkcs11.pin)
-        elif source.kind == "transit":
-            secrets.append(source.transit.token)
-        else:
-            secrets.append(source)
-    return [secret.name for secret in secrets if secret.kind == "env"]
+    """The variables that the file refers to, wherever it does: no worker and no recorder needs any of them."""
+    from interlock.config import SecretRef
+
+    found = [secret.name for secret in _references(config, SecretRef) if secret.kind == "env"]
+    return list(dict.fromkeys(found))
+
+
+def _references(value: Any, kind: type[SecretRef]) -> Iterator[SecretRef]:
+    """Every reference in a part of the file."""
+    if isinstance(value, kind):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _references(one, kind)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _references(one, kind)
+    elif isinstance(value, Section):
+        for name in type(value).model_fields:
+            yield from _references(getattr(value, name), kind)
+    elif hasattr(value, "references"):
+        yield from value.references

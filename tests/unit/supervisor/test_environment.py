@@ -33,6 +33,22 @@ def test_every_variable_that_keys_refers_to(config: Config) -> None:
     assert environment_of(config) == ["TEST_TOKEN", "TEST_KEK"]
 
 
+def test_every_variable_that_exports_and_the_issuer_refer_to(tmp_path: Path) -> None:
+    more = """
+exports:
+  - name: siem
+    format: jsonl
+    to: http://127.0.0.1:9/in
+    headers: {Authorization: "Bearer ${env:TEST_SIEM}", X-Other: "${env:TEST_TOKEN}"}
+issuer:
+  url: http://127.0.0.1:8080
+  outside:
+    corp: {issuer: https://login.example.com, client_id: us, client_secret: "${env:TEST_CORP}", title: Corp}
+"""
+    config = parse((SMALL.replace("version: 1\n", f"version: 1\n{KEYS}") + more).encode(), tmp_path / "interlock.yaml")
+    assert set(environment_of(config)) == {"TEST_TOKEN", "TEST_KEK", "TEST_SIEM", "TEST_CORP"}
+
+
 def test_it_begins_anew_without_them(
     config: Config, begun: list[tuple[str, list[str], dict[str, str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
