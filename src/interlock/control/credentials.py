@@ -93,6 +93,7 @@ class Doomed(msgspec.Struct, frozen=True, kw_only=True):
     hangs_on: tuple[tuple[str, str], ...] = ()  # kind and id of what goes with it: the family of a token
     since: int = 0  # seconds: the mark, where it is not now that it happened
     signal: str = ""  # `jti` of the token by which an outside issuer has said so
+    cause: str = ""  # `txn` of it: what others are told of it is of the same
 
     @property
     def what(self) -> str:

@@ -19,10 +19,12 @@ from interlock.control.signals.status import SignalsStatus, write_signals
 from interlock.control.signals.streams import StreamDesk
 from interlock.errors import InterlockError
 from interlock.issuer.http import Request, Response, json_response
+from interlock.issuer.outside import Subject
 from interlock.jose.signing import Signer
 from interlock.keys import FactorKey
 from interlock.model import Recorder
 from interlock.store import State
+from interlock.store.accounts import Accounts
 
 if TYPE_CHECKING:
     from interlock.config import Config
@@ -59,7 +61,17 @@ class SignalsJob:
         self._key = key
         self._acts = acts
         self._sources = Sources(paths, config)
-        self._receiver = Receiver(state, clock, log, desk=desk, find=self._sources.find, refresh=refresh, acts=acts)
+        self._accounts = Accounts(state)
+        self._receiver = Receiver(
+            state,
+            clock,
+            log,
+            desk=desk,
+            find=self._sources.find,
+            refresh=refresh,
+            acts=acts,
+            linked=self._linked,
+        )
         self._delivery: Delivery | None = None
         self._pollers: dict[str, Poller] = {}
         self._stop = threading.Event()
@@ -122,6 +134,14 @@ class SignalsJob:
         if not self._config().identity.pushing:
             return json_response({"error": "not_found"}, 404)
         return self._receiver.push(request)
+
+    def _linked(self, issuer: str, sub: str) -> tuple[str, str] | None:
+        """The principal of whoever signs in at our issuer as somebody of an outside provider, and our issuer's URL."""
+        own = self._config().issuer
+        if own is None or not any(provider.issuer == issuer for provider in own.outside.values()):
+            return None
+        account = self._accounts.linked(self._key().hash("outside", Subject(issuer, sub, False).key))
+        return None if account is None else (account.principal, own.url)
 
     def status(self) -> SignalsStatus:
         """Raises `StateError`."""

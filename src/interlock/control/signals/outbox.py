@@ -26,6 +26,7 @@ from interlock.store.signals import DISABLED, PAUSED, Entry, Signals, Stream
 from interlock.store.signins import SignIns
 
 MOST = 10_000  # that wait for one stream; what comes after is lost to it, and said to be
+CAUSES = 14 * 86_400 * SECOND  # for so long it is known what others were told of
 _USER, _SERVICE = f"user:{OWN_AUTHORITY}/", f"service:{OWN_AUTHORITY}/"
 _EVENTS = {
     "session-revoked": events.SESSION_REVOKED,
@@ -104,8 +105,14 @@ class Outbox:
                 subjects = [complex_subject(tenant={"format": "uri", "uri": issuer.url})]
             case _:
                 subjects = []
-        if subjects:
-            self._put(issuer, "session-revoked", subjects, "admin", "", {}, now)
+        # Two who tell each other would else never come to an end.
+        cause = f"{doomed.cause}\0{doomed.kind}\0{doomed.id}" if doomed.cause else ""
+        if not subjects or (cause and self._kept.seen("", cause)):
+            return
+        by = "system" if doomed.signal else "admin"
+        self._put(issuer, "session-revoked", subjects, by, "", {}, now, doomed.cause)
+        if cause:
+            self._kept.remember("", cause, now + CAUSES)
 
     # --
 
@@ -118,6 +125,7 @@ class Outbox:
         reason: str,
         claims: Mapping[str, Any],
         now: int = 0,
+        txn: str = "",
     ) -> int:
         event = _EVENTS.get(kind)
         if event is None or by not in events.INITIATORS:
@@ -129,7 +137,7 @@ class Outbox:
         payload: dict[str, Any] = {**claims, "event_timestamp": now // SECOND, "initiating_entity": by}
         if reason:
             payload["reason_admin"] = {"en": reason[:500]}
-        txn = new_id()
+        txn = txn or new_id()
         entries = []
         for stream in streams:
             added, removed = (self._kept.subjects(stream.id, added=which) for which in (True, False))

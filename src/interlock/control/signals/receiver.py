@@ -6,9 +6,10 @@
     device-compliance-change     not-compliant: the session, the person or the device
     anything else                is acknowledged and recorded, not acted upon
 
-Each of it is of the issuer that says it, and of nobody else's (`issuer.signals.subjects`). When it happened is
-`event_timestamp`, or else when the token was issued; later than now it cannot have been. Acting twice does what acting
-once does, so a token is remembered after it was acted upon: one that comes again is acknowledged, and nothing more.
+Each of it is of the issuer that says it, and of nobody else's (`issuer.signals.subjects`). Who signs in at our own
+issuer as somebody of that issuer loses what they have here. When it happened is `event_timestamp`, or else when the
+token was issued; later than now it cannot have been. Acting twice does what acting once does, so a token is remembered
+after it was acted upon: one that comes again is acknowledged, and nothing more.
 
 What is not signed by whom it names is refused without being put on the record each time: anybody can send it, and the
 call that brought it is on the record.
@@ -24,7 +25,7 @@ import msgspec
 
 from interlock.clock import SECOND, Clock
 from interlock.config.own_issuer import EVENTS
-from interlock.control.credentials import Doomed
+from interlock.control.credentials import OWN_LIFE, Doomed
 from interlock.control.signals.sources import OutsideSource, Stale
 from interlock.control.signals.status import SourceStatus
 from interlock.errors import InterlockError, RecordUnavailable, StateError
@@ -33,7 +34,7 @@ from interlock.issuer.errors import NotYet
 from interlock.issuer.http import NO_STORE, Request, Response, json_response
 from interlock.issuer.signals import events
 from interlock.issuer.signals.sets import MEDIA, EventSet, SetRefused, verify
-from interlock.issuer.signals.subjects import Target, targets
+from interlock.issuer.signals.subjects import Target, persons, targets
 from interlock.jose import MAX_TOKEN, TokenRefused, claims_set, split
 from interlock.model import Event, Recorder
 from interlock.store import State
@@ -46,6 +47,7 @@ AGAIN: Final = 30 * SECOND  # which are asked for no more often,
 WAITING: Final = 32  # and so many wait for at a time
 LOOK: Final = 0.2
 SAID: Final = 10 * SECOND  # refusals of what nobody has signed are told of no more often
+ENGLISH: Final = ("content-language", "en")  # of every `description` (RFC 8935 section 2.3)
 ENDING: Final = ("revoke", "delete", "update")
 
 
@@ -74,14 +76,17 @@ class Receiver:
         find: Callable[[str], OutsideSource | None],
         refresh: Callable[[str], None],
         acts: Callable[[], Recorder],
+        linked: Callable[[str, str], tuple[str, str] | None] = lambda _issuer, _sub: None,
     ) -> None:
-        """`refresh(issuer)` asks for newer keys and returns at once."""
+        """`refresh(issuer)` asks for newer keys and returns at once; `linked(issuer, sub)` gives the principal of our
+        own, and the issuer that is ours, of whom it is who signs in as them."""
         self._kept = Signals(state)
         self._clock = clock
         self._log = log
         self._desk = desk
         self._find = find
         self.refresh = refresh
+        self._linked = linked
         self._acts = acts
         self._locks: dict[str, threading.Lock] = {}
         self._statuses: dict[str, SourceStatus] = {}
@@ -146,7 +151,8 @@ class Receiver:
     def _refused(self, refused: SetRefused) -> Response:
         if not refused.authentic:
             self._say(refused)
-        return json_response({"err": refused.code, "description": refused.description}, 400)
+        said = {"err": refused.code, "description": refused.description}
+        return json_response(said, 400, (*NO_STORE, ENGLISH))
 
     def _say(self, refused: SetRefused) -> None:
         """Anybody can have this said: now and then, with the number of times."""
@@ -213,7 +219,33 @@ class Receiver:
                 doomed = self._doomed(source, found, target, since, now)
                 self._desk.signalled(doomed, self._acts())
                 done.append(target.kind)
-            self._record(source, found, event, payload, meant, done)
+            here = [] if meant is None else self._end_linked(source, found, since, now)
+            self._record(source, found, event, payload, meant, done, here)
+
+    def _end_linked(self, source: OutsideSource, found: EventSet, since: int, now: int) -> list[str]:
+        """Whoever signs in here as somebody of that issuer loses what they have here: the issuer could sign in as them
+        anyway. Gives who that is."""
+        principals = []
+        for sub in persons(source.issuer, found.subject):
+            account = self._linked(source.issuer, sub)
+            if account is None:
+                continue
+            principal, home = account
+            doomed = Doomed(
+                kind="principal",
+                id=principal,
+                handle=principal_handle(principal),
+                own=True,
+                home=home,
+                marked=True,
+                since=since,
+                expires=now + OWN_LIFE,
+                signal=found.jti,
+                cause=(found.txn or found.jti)[:256],
+            )
+            self._desk.signalled(doomed, self._acts())
+            principals.append(principal)
+        return principals
 
     def _meant(
         self, source: OutsideSource, found: EventSet, event: str, payload: Mapping[str, Any]
@@ -277,6 +309,7 @@ class Receiver:
         payload: Mapping[str, Any],
         meant: list[Target] | None,
         done: list[str],
+        here: list[str],
     ) -> None:
         if event == events.STREAM_UPDATED:
             status = str(payload.get("status", ""))
@@ -286,7 +319,7 @@ class Receiver:
         if done:
             told["of"] = sorted(set(done))
         names = [str(source.principal(one.kind, one.id)) for one in meant or [] if one.kind in ("user", "device")]
-        told.update((f"principal{number or ''}", name) for number, name in enumerate(names))
+        told.update((f"principal{number or ''}", name) for number, name in enumerate([*names, *here]))
         if found.txn:
             told["txn"] = found.txn[:128]
         self._acts().act(Event.SIGNAL_RECEIVE, told)
@@ -343,4 +376,4 @@ def _issuer_of(token: bytes) -> str:
 def _later(why: str) -> Response:
     """Nothing was wrong with it: it has to come again."""
     body = msgspec.json.encode({"err": "temporarily_unavailable", "description": why})
-    return Response(503, (("content-type", "application/json"), ("retry-after", "5"), *NO_STORE), body)
+    return Response(503, (("content-type", "application/json"), ENGLISH, ("retry-after", "5"), *NO_STORE), body)

@@ -33,6 +33,14 @@ def targets(issuer: str, subject: Mapping[str, Any], event: str) -> list[Target]
     return _simple(issuer, subject, event, "")
 
 
+def persons(issuer: str, subject: Mapping[str, Any]) -> list[str]:
+    """The `sub` of whom an event is about, or who it happened to, whatever narrower there is: for who signs in here
+    as somebody of that issuer, and has no session there that could be told here."""
+    members = subject.get("identifiers", []) if subject.get("format") == "aliases" else [subject.get("user", subject)]
+    found = [one["sub"] for one in members if one.get("format") == "iss_sub" and one.get("iss") == issuer]
+    return list(dict.fromkeys(found))
+
+
 def _complex(issuer: str, subject: Mapping[str, Any], event: str) -> list[Target]:
     of = {
         name: _simple(issuer, member, event, name)

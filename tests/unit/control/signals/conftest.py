@@ -79,6 +79,7 @@ class Bench:
             state, clock, self.outbox, lambda: self.config.issuer, lambda: self.key, lambda: self.acts
         )
         self.refreshed: list[str] = []
+        self.linked: dict[tuple[str, str], tuple[str, str]] = {}
         self.sources = Sources(paths, lambda: self.config)
         self.receiver = Receiver(
             state,
@@ -88,6 +89,7 @@ class Bench:
             find=self.sources.find,
             refresh=self.refreshed.append,
             acts=lambda: self.acts,
+            linked=lambda issuer, sub: self.linked.get((issuer, sub)),
         )
         self.directory = Directory(page, paths.changes, b"k" * 32)
         self.revocations = Revocations(state)

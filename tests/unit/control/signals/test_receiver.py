@@ -28,6 +28,7 @@ from interlock.issuer.signals.events import (
 from interlock.issuer.signals.sets import SetRefused
 from interlock.snapshot import NotBefore, read_changes
 from interlock.snapshot.page import EPOCH
+from interlock.store.signins import SessionRow, SignIns
 from tests.unit.control.signals.conftest import IDP, MUTE, POLLED, Bench
 from tests.unit.jose.material import rsa, sign
 
@@ -55,6 +56,7 @@ def refused(bench: Bench, token: bytes, **headers: str) -> str:
     assert answer.status == 400
     body = json.loads(answer.body)
     assert set(body) == {"err", "description"}
+    assert dict(answer.fields)["content-language"] == "en"  # RFC 8935 section 2.3
     return str(body["err"])
 
 
@@ -174,6 +176,76 @@ def test_that_a_stream_is_paused_is_seen(bench: Bench) -> None:
     assert bench.receiver.status_of(IDP).status == "paused"
     push(bench, bench.set(STREAM_UPDATED, opaque("s"), {"status": "enabled"}))
     assert bench.receiver.status_of(IDP).status == "enabled"
+
+
+# -- who signs in here as somebody of that issuer
+
+
+def sign_in(bench: Bench, account: str, sid: str = "s1") -> None:
+    at = bench.clock.wall()
+    row = SessionRow(sid.encode().ljust(32, b"."), sid, account, at, at, at + 3600 * SECOND, at, (), "", "k")
+    SignIns(bench.state).begin(row, most=30)
+
+
+@pytest.mark.parametrize("subject", [ALICE, complex_subject(user=ALICE, session=opaque("theirs"))])
+def test_a_linked_account_loses_its_sign_ins_and_others_hear_of_it(bench: Bench, subject: Any) -> None:
+    account, other = bench.person("al"), bench.person("bo")
+    sign_in(bench, account.id)
+    sign_in(bench, other.id, "s2")
+    bench.linked[(IDP, "alice")] = (account.principal, "https://id.example.com")
+    bench.stream()
+    happened = now(bench) - 10
+    push(bench, bench.set(SESSION_REVOKED, subject, {"event_timestamp": happened}, txn="tx-1"))
+    signins = SignIns(bench.state)
+    assert [row.sid for row in signins.sessions(bench.clock.wall())] == ["s2"]
+    assert bench.since(principal_handle(account.principal)) == happened + 1
+    assert bench.since(principal_handle(other.principal)) == 0
+    (claims,) = bench.waiting()
+    assert claims["sub_id"]["sub"] == account.id
+    assert claims["txn"] == "tx-1"
+    (told,) = bench.told("signal:receive")
+    assert account.principal in told.values()
+
+
+def test_two_who_tell_each_other_come_to_an_end(bench: Bench) -> None:
+    account = bench.person("al")
+    bench.linked[(IDP, "alice")] = (account.principal, "https://id.example.com")
+    bench.stream()
+    for _ in range(3):  # the other side tells of what it heard from us, of the same cause
+        push(bench, bench.set(SESSION_REVOKED, ALICE, txn="tx-1"))
+    assert len(bench.waiting()) == 1
+    push(bench, bench.set(SESSION_REVOKED, ALICE, txn="tx-2"))
+    assert len(bench.waiting()) == 2
+
+
+def test_what_others_could_not_be_told_of_they_are_told_of_when_it_comes_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = bench.person("al")
+    bench.linked[(IDP, "alice")] = (account.principal, "https://id.example.com")
+    bench.stream()
+    token = bench.set(SESSION_REVOKED, ALICE)
+
+    def broken(*_: object, **__: object) -> None:
+        raise StateError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.outbox._kept, "enqueue", broken)
+        assert push(bench, token).status == 503
+    assert push(bench, token).status == 202
+    assert len(bench.waiting()) == 1
+
+
+def test_nobody_else_is_linked_and_a_new_credential_ends_nothing(bench: Bench) -> None:
+    account = bench.person("al")
+    bench.linked[(MUTE, "alice")] = (account.principal, "https://id.example.com")
+    bench.linked[(IDP, "alice@example.com")] = (account.principal, "https://id.example.com")
+    push(bench, bench.set(SESSION_REVOKED, ALICE))
+    push(bench, bench.set(SESSION_REVOKED, {"format": "email", "email": "alice@example.com"}))
+    bench.linked[(IDP, "alice")] = (account.principal, "https://id.example.com")
+    push(bench, bench.set(CREDENTIAL_CHANGE, ALICE, {"credential_type": "password", "change_type": "create"}))
+    push(bench, bench.set(RISK, ALICE))
+    assert bench.since(principal_handle(account.principal)) == 0
 
 
 # -- who may say it, and of whom
