@@ -74,6 +74,7 @@ def decide(issuer: Issuer, request: Request) -> Response:
         problem = OAuthError("access_denied", "the person did not allow it")
         note_refusal(issuer, request, known.client, problem)
         return told(issuer, Redirected(asked.redirect_uri, asked.state, problem))
+    issuer.may_date(session.principal, asked.client_id, request.now)
     _remember(issuer, session, asked, request.now)
     return _code(issuer, request, name, flow, session)
 
@@ -165,6 +166,7 @@ def _remember(issuer: Issuer, session: Session, asked: AuthorizationRequest, now
 def _code(issuer: Issuer, request: Request, name: str, flow: Flow, session: Session) -> Response:
     """Give the code, once for each flow."""
     asked, now = flow.asked, request.now
+    issuer.may_date(session.principal, asked.client_id, now)  # else it would be taken for one from before
     if issuer.codes.flows.take(name, now) is None:
         raise OAuthError("invalid_request", "this was answered already: go back to the application", status=400)
     if asked.pushed:

@@ -61,6 +61,7 @@ def decide(issuer: Issuer, request: Request) -> Response:
     if session is None or not issuer.people.meets(session, Asked(go="device"), request.now):
         raise OAuthError("access_denied", "you are not signed in any more: begin again", status=403)
     name, allowed = issuer.people.consented(request, session)
+    issuer.may_date(session.principal, "", request.now)  # else it would be taken for what was given before
     flow = issuer.codes.flows.take(name, request.now)
     if not isinstance(flow, DeviceFlow) or flow.account != session.account.id:
         raise OAuthError("invalid_request", "this was answered already, or has expired: begin again at the device")

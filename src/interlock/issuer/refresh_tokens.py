@@ -49,6 +49,8 @@ def use(issuer: Issuer, text: str, client_id: str, now: int) -> Grant:
         raise OAuthError("invalid_grant", "the refresh token is not good", note="unknown, or another client's")
     if not grant.usable(now):
         raise OAuthError("invalid_grant", "the refresh token is not good", note=f"{grant.why or 'expired'}")
+    if issuer.withdrawn(grant):
+        raise OAuthError("invalid_grant", "the refresh token is not good", note="revoked while it was given")
     if not hmac.compare_digest(hashed, grant.current):
         revoke_family(issuer, grant, now, "refresh token used again")
         raise OAuthError("invalid_grant", "the refresh token is not good", note=f"used again: grant {grant.id}")

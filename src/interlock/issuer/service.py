@@ -301,6 +301,14 @@ class Issuer:
         if now < earliest:
             raise NotYet(min(1.0, (earliest - now) / SECOND + 0.001))
 
+    def withdrawn(self, grant: Grant, client_id: str = "") -> bool:
+        """Whether what somebody gave was revoked since it was given.
+
+        For what is not in the state, where a revocation would find it: a code, a device's request, and a grant that is
+        written in the moment of the revocation. `client_id`: whose revocation counts, too.
+        """
+        return grant.created // SECOND < self._earliest(grant.principal, client_id)
+
 
 def _check_strong(proof: str) -> None:
     """FAPI 2.0 Security Profile section 5.4.1, before anything else of a proof is looked at. Raises `OAuthError`."""

@@ -124,6 +124,7 @@ class Desk:
         self.clients = Clients(self.state)
         self.people = FakePeople()
         self.earliest = 0  # second from which tokens may be dated
+        self.withdrawn = 0  # second before which nothing counts that somebody gave: they were revoked in the one before
         self.issuer = Issuer(
             self.settings,
             self.keys,
@@ -133,7 +134,7 @@ class Desk:
             replays=OnceInMemory(),
             revoker=DirectoryRevoker(self.directory),
             tokens=self.verifier([*self.settings.audiences, *self.settings.resources]),
-            earliest=lambda _principal, _client: self.earliest,
+            earliest=lambda _principal, client: max(self.withdrawn, self.earliest if client else 0),
             vouched=lambda _certificate, _now: False,
             people=self.people,
             proofs=NoProofs(),

@@ -72,7 +72,8 @@ def test_a_device_gets_what_alice_allows_it(tv: Desk) -> None:
     assert codes["verification_uri"] == URL + PAGE
     assert "verification_uri_complete" not in codes, "a link that somebody could send her"
     assert (codes["expires_in"], codes["interval"]) == (600, 5)
-    assert error(poll(tv, codes["device_code"])) == "slow_down", "at once"
+    assert error(poll(tv, codes["device_code"])) == "authorization_pending", "at once, but not too early after another"
+    assert error(poll(tv, codes["device_code"])) == "slow_down"
     tv.clock.pass_seconds(10)
     assert error(poll(tv, codes["device_code"])) == "authorization_pending"
     page = typed(tv, codes["user_code"].lower().replace("-", " "))
@@ -133,7 +134,7 @@ def test_a_refusal_and_the_end_of_time_are_told(tv: Desk) -> None:
 def test_each_poll_that_is_too_early_slows_it_down(tv: Desk) -> None:
     code = told(begin(tv))["device_code"]
     answers = []
-    for seconds in (5, 5, 1, 5, 10, 10, 9, 14, 20):
+    for seconds in (0, 5, 1, 5, 10, 10, 9, 14, 20):
         tv.clock.pass_seconds(seconds)
         answers.append(error(poll(tv, code)))
     pending, slow = "authorization_pending", "slow_down"
@@ -219,6 +220,16 @@ def test_a_session_that_ended_gives_nothing(tv: Desk) -> None:
     allow(tv, codes["user_code"])
     tv.people.signed_in = None
     assert error(poll(tv, codes["device_code"])) == "invalid_grant"
+
+
+def test_what_was_allowed_before_a_revocation_is_not_fetched_after_it(tv: Desk) -> None:
+    """Somebody was talked into typing a code, and is revoked before the device asks again."""
+    codes = told(begin(tv, scope="watch offline_access"))
+    assert allow(tv, codes["user_code"]).status == 200
+    tv.withdrawn = tv.clock.wall() // SECOND + 1
+    tv.clock.pass_seconds(10)
+    assert error(poll(tv, codes["device_code"])) == "invalid_grant"
+    assert tv.record.of(Event.TOKEN_ISSUE) == []
 
 
 def test_what_cannot_be_recorded_is_not_allowed(tv: Desk) -> None:

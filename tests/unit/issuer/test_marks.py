@@ -33,18 +33,64 @@ def test_a_token_waits_for_the_second_after_a_revocation(desk: Desk) -> None:
     assert claims_of(token)["iat"] >= desk.earliest
 
 
-def test_waiting_spends_neither_the_code_nor_the_refresh_token(app: Desk) -> None:
-    code = back(ask(app, scope="openid offline_access"))["code"]
+def test_waiting_spends_neither_the_request_nor_the_refresh_token(app: Desk) -> None:
+    consent = ask(app, scope="openid offline_access", prompt="consent").body.decode().split()[1]
     app.earliest = app.clock.wall() // SECOND + 1
     with pytest.raises(NotYet):
-        redeem(app, code)
+        app.answer("/oauth/authorize/consent", flow=consent, decision="allow")
+    assert app.record.of(Event.GRANT_GIVE) == []
     app.clock.pass_seconds(1)
+    code = back(app.answer("/oauth/authorize/consent", flow=consent, decision="allow"))["code"]
     first = told(redeem(app, code))["refresh_token"]
     app.earliest = app.clock.wall() // SECOND + 1
     with pytest.raises(NotYet):
         app.token("app", grant_type="refresh_token", refresh_token=first)
     app.clock.pass_seconds(1)
     assert app.token("app", grant_type="refresh_token", refresh_token=first).status == 200
+
+
+def test_a_code_from_before_a_revocation_is_good_for_nothing_after_it(app: Desk) -> None:
+    """Also one for a refresh token that is to outlive the session; whoever signs in again has the next one."""
+    before = back(ask(app, scope="openid offline_access"))["code"]
+    app.withdrawn = app.clock.wall() // SECOND + 1
+    for _ in range(2):
+        answer = redeem(app, before)
+        assert (answer.status, told(answer)["error"]) == (400, "invalid_grant")
+        app.clock.pass_seconds(1)
+    assert app.record.of(Event.TOKEN_ISSUE) == []
+    assert redeem(app, back(ask(app, scope="openid offline_access"))["code"]).status == 200
+
+
+def test_a_code_of_a_client_that_was_revoked_is_good_for_nothing(app: Desk) -> None:
+    before = back(ask(app))["code"]
+    app.earliest = app.clock.wall() // SECOND + 1
+    app.clock.pass_seconds(1)
+    assert told(redeem(app, before))["error"] == "invalid_grant"
+
+
+def test_a_code_is_dated_as_tokens_are(app: Desk) -> None:
+    """Within the second of a revocation it would be taken for one from before."""
+    app.withdrawn = app.clock.wall() // SECOND + 1
+    with pytest.raises(NotYet):
+        ask(app)
+    app.clock.pass_seconds(1)
+    assert redeem(app, back(ask(app))["code"]).status == 200
+
+
+def test_what_was_to_outlive_a_session_does_not_begin_after_it(app: Desk) -> None:
+    """An operator who ends a stolen session ends the code that the thief has from it."""
+    code = back(ask(app, scope="openid offline_access"))["code"]
+    app.people.signed_in = None
+    assert told(redeem(app, code))["error"] == "invalid_grant"
+
+
+def test_a_grant_written_in_the_moment_of_a_revocation_is_never_renewed(app: Desk) -> None:
+    """The revocation looked for grants before it was there, and was announced after its tokens were dated."""
+    token = told(redeem(app, back(ask(app, scope="openid offline_access"))["code"]))["refresh_token"]
+    app.withdrawn = app.clock.wall() // SECOND + 1
+    app.clock.pass_seconds(5)
+    answer = app.token("app", grant_type="refresh_token", refresh_token=token)
+    assert (answer.status, told(answer)["error"]) == (400, "invalid_grant")
 
 
 def waiting(desk: Desk, form: dict[str, str], **headers: str) -> Request:

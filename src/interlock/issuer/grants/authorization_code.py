@@ -58,8 +58,11 @@ def authorization_code(issuer: Issuer, asked: Asked) -> Given:
         raise OAuthError("invalid_grant", "the code is not good", note="code_verifier does not fit")
     if grant.jkt and not hmac.compare_digest(grant.jkt, asked.jkt):
         raise OAuthError("invalid_dpop_proof", "the code is bound to another key")  # RFC 9449 section 10
-    if not issuer.people.stands(grant, asked.now):
+    # Also one that is to outlive the session does not begin after it.
+    if not issuer.people.stands(msgspec.structs.replace(grant, offline=False), asked.now):
         raise OAuthError("invalid_grant", "the code is not good", note="the session has ended")
+    if issuer.withdrawn(grant, grant.client_id):
+        raise OAuthError("invalid_grant", "the code is not good", note="revoked since it was given")
     issuer.may_date(grant.principal, grant.client_id, asked.now)
     if issuer.codes.authorization.take(text, asked.now) is None:
         _used_again(issuer, text, asked)

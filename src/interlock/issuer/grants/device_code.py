@@ -35,8 +35,11 @@ def device_code(issuer: Issuer, asked: Asked) -> Given:
     # What follows is checked before the code is spent, so that a failing try costs nothing.
     if found.request.jkt and not hmac.compare_digest(found.request.jkt, asked.jkt):
         raise OAuthError("invalid_dpop_proof", "the code is bound to another key")
-    if not issuer.people.stands(grant, asked.now):
+    # Also one that is to outlive the session does not begin after it.
+    if not issuer.people.stands(msgspec.structs.replace(grant, offline=False), asked.now):
         raise OAuthError("invalid_grant", "the code is not good", note="the session has ended")
+    if issuer.withdrawn(grant, grant.client_id):
+        raise OAuthError("invalid_grant", "the code is not good", note="revoked since it was allowed")
     issuer.may_date(grant.principal, grant.client_id, asked.now)
     if not devices.take(text, asked.now):
         raise OAuthError("invalid_grant", "the code is not good", note="used in the same moment")
