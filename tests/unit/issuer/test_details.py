@@ -113,7 +113,7 @@ def test_a_route_decides_by_them(desk: Desk) -> None:
         [GOOD] * 17,
         "nonsense",
         '[{"type":"payment_initiation","type":"accounts"}]',
-        '[],"x":1',
+        msgspec.json.encode([GOOD]).decode() + ',"x":1',
         "NaN",
         "[" * 40 + "]" * 40,
         '[{"type":"\\ud800"}]',

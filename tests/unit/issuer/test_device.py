@@ -185,6 +185,15 @@ def test_nobody_decides_without_being_signed_in(tv: Desk) -> None:
     assert error(poll(tv, codes["device_code"])) == "authorization_pending"
 
 
+def test_a_sign_in_that_does_not_do_any_more_decides_nothing(tv: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = told(begin(tv))
+    flow = typed(tv, codes["user_code"]).body.decode().split()[1]
+    monkeypatch.setattr(tv.people, "meets", lambda *_: False)
+    assert tv.answer(f"{PAGE}/consent", flow=flow, decision="allow").status == 403
+    assert header(tv.browse(PAGE), "location") == "/oauth/signin"
+    assert tv.record.of(Event.GRANT_GIVE) == []
+
+
 def test_forms_of_others_do_nothing(tv: Desk) -> None:
     codes = told(begin(tv))
     assert typed(tv, codes["user_code"], csrf="forged").status == 403
@@ -267,8 +276,11 @@ def test_no_more_is_approved_than_was_asked(tv: Desk) -> None:
 
 def test_guessing_ends_after_ten_codes_for_the_account_wherever_it_comes_from(tv: Desk) -> None:
     code = told(begin(tv))["user_code"]
-    for _ in range(10):
-        assert b"no such code" in typed(tv, "BBBB-BBBB").body
+    for number in range(10):
+        form = {"csrf": "cookie", "user_code": "BBBB-BBBB"}
+        source = f"198.51.100.{number}"
+        page = tv.send("POST", PAGE, form=form, headers={"cookie": "session=alice"}, source=source)
+        assert b"no such code" in page.body
     assert typed(tv, code).status == 429, "also the right one"
     tv.people.sign_in_now(tv.clock.wall(), sid="sid-2")
     assert typed(tv, code).status == 429, "signing in again begins nothing anew"

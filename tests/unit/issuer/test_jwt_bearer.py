@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from interlock.identity import RoleTable, TokenVerifier
 from interlock.identity.handles import issuer_handle, token_handle
 from interlock.issuer.http import Response
 from interlock.jose.signing import Signer, make_key
@@ -58,6 +59,7 @@ def test_an_assertion_is_good_once(desk: Desk, outside: Outside) -> None:
     unnamed = outside.token(jti=...)
     assert ask(desk, unnamed).status == 200
     assert told(ask(desk, unnamed))["error"] == "invalid_grant", "also without a jti"
+    assert ask(desk, outside.token(jti=..., nonce="another")).status == 200, "two without one are two"
 
 
 def test_a_failing_try_does_not_spend_it(desk: Desk, outside: Outside) -> None:
@@ -109,6 +111,13 @@ def test_another_client_is_not_spoken_for(desk: Desk, outside: Outside) -> None:
     assert told(ask(desk, outside.token(), "other"))["error"] == "invalid_grant", "no mapping at all"
     assert told(ask(desk, outside.token(), "plain"))["error"] == "unauthorized_client", "not its grant"
     assert ask(desk, outside.token(), "nobody").status == 401
+
+
+def test_another_issuer_speaks_for_nobody_of_the_same_name(desk: Desk, outside: Outside) -> None:
+    other = Outside(desk, "https://other.example.org")
+    desk.issuer.asserted = TokenVerifier([outside.spec, other.spec], RoleTable({}), desk.directory, lambda _name: None)
+    assert told(ask(desk, other.token()))["error"] == "invalid_grant"
+    assert ask(desk, outside.token()).status == 200
 
 
 def test_a_client_with_a_credential_still_needs_it(desk: Desk, outside: Outside) -> None:

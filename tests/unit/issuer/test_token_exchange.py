@@ -137,6 +137,7 @@ def test_details_are_whole_or_not_there(desk: Desk) -> None:
     ]
     for more in (
         '[{"type":"pay","to":"bob","amount":9}]',
+        '[{"type":"pay","to":"bob","amount":1.0}]',
         '[{"type":"pay","to":"bob"}]',
         '[{"type":"pay","amount":true}]',
     ):
