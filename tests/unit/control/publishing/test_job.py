@@ -14,7 +14,7 @@ from interlock.audit.files import Files
 from interlock.audit.prove import newest_checkpoint
 from interlock.clock import SECOND
 from interlock.control.paths import Paths
-from interlock.control.publishing.job import RecordLog
+from interlock.control.publishing.record_log import RecordLog
 from interlock.errors import LogError, RecordError
 from interlock.keys.log_key import LogNames
 from interlock.tlog import Cosigner, WitnessPolicy, parse_note, verify_cosignatures
