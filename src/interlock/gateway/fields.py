@@ -78,12 +78,22 @@ def forwarded_head(call: Call, assertion: bytes) -> bytes:
 
 
 def _connected(call: Call) -> bytes:
-    """What another part of the node needs to know of the connection; MUST NOT be told to anybody else."""
+    """What another part of the node needs to know of the connection; MUST NOT be told to anybody else.
+
+    A proxy's certificate is nobody's who calls through it: what is bound to it would be bound to all of them.
+    """
     lines = b"interlock-source: %b\r\n" % call.source.encode("ascii")
     certificate = call.peer.certificate
-    if certificate is not None:
+    if certificate is not None and not (call.peer.trusted and _came_through(call)):
         lines += b"interlock-certificate: %b\r\n" % b64encode(certificate.der)
     return lines
+
+
+def _came_through(call: Call) -> bool:
+    """Whether a trusted peer passes on somebody's call, and does not call itself."""
+    if call.source != call.peer.address:
+        return True
+    return any(kind in (FORWARDED, VIA) for kind, _, _ in call.head.special)
 
 
 def request_fields(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from interlock.gateway.fields import client_address, request_fields, response_fields, trace_parent
+from interlock.gateway.fields import _connected, client_address, request_fields, response_fields, trace_parent
 from interlock.gateway.http1 import RequestHead, parse_request_head, parse_response_head
+from interlock.gateway.peer import Peer
+from interlock.model import PeerCertificate
 from tests.corpus.smuggling import get, post
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
@@ -114,6 +118,29 @@ def test_a_trusted_proxy_that_says_nothing_or_too_much() -> None:
     found = forwarded(head(b"X-Forwarded-Proto: gopher", b"X-Forwarded-Port: 1", b"X-Forwarded-Port: 2"), trusted=True)
     assert found[b"x-forwarded-proto"] == [b"https"]
     assert b"x-forwarded-port" not in found
+
+
+@pytest.mark.parametrize(
+    ("field", "source", "trusted", "is_told"),
+    [
+        (None, "10.0.0.1", False, True),
+        (b"X-Forwarded-For: 192.0.2.7", "10.0.0.1", False, True),  # a stranger's invention
+        (None, "10.0.0.1", True, True),  # the proxy itself calls
+        (b"X-Forwarded-For: 192.0.2.7", "192.0.2.7", True, False),
+        (b"X-Forwarded-For: unknown", "10.0.0.1", True, False),
+        (b"Forwarded: for=_hidden", "10.0.0.1", True, False),
+        (b"Via: 1.1 edge", "10.0.0.1", True, False),
+    ],
+)
+def test_a_proxys_certificate_is_nobodys_who_calls_through_it(
+    field: bytes | None, source: str, trusted: bool, is_told: bool
+) -> None:
+    """Tokens that are bound to it would be good for whoever calls through the same proxy."""
+    peer = Peer("10.0.0.1", trusted=trusted, certificate=PeerCertificate(b"certificate", b"f" * 32))
+    call: Any = SimpleNamespace(peer=peer, source=source, head=head(*([field] if field else [])))
+    told = _connected(call)
+    assert told.startswith(b"interlock-source: %b\r\n" % source.encode())
+    assert (b"interlock-certificate: " in told) is is_told
 
 
 def test_credentials_pass_only_when_asked_for() -> None:
