@@ -25,6 +25,8 @@ from interlock.store.clients import Client
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # SHA-256 in base64url
 PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 LONGEST_STATE = 2048
+LONGEST_HINT = 4096  # of an ID token
+MOST_LEVELS, LONGEST_LEVELS = 16, 1024  # values of `acr_values`, and characters
 OLDEST = 10 * 365 * 86_400  # seconds of `max_age`
 
 
@@ -116,6 +118,12 @@ def _judge(
         raise OAuthError("invalid_request", "response_mode must be query")
     if len(parameters.get("state", "")) > LONGEST_STATE or len(parameters.get("nonce", "")) > LONGEST_STATE:
         raise OAuthError("invalid_request", "state or nonce is too long")
+    # Anybody can send these, and they are kept until the person has answered.
+    levels = parameters.get("acr_values", "")
+    if len(parameters.get("id_token_hint", "")) > LONGEST_HINT or len(levels) > LONGEST_LEVELS:
+        raise OAuthError("invalid_request", "id_token_hint or acr_values is too long")
+    if len(levels.split()) > MOST_LEVELS:
+        raise OAuthError("invalid_request", f"at most {MOST_LEVELS} acr_values are taken")
     for name in ("registration", "claims", "request_uri", "request"):
         if name in parameters:
             raise OAuthError(f"{name}_not_supported" if name != "claims" else "invalid_request", f"{name} is not taken")

@@ -13,7 +13,7 @@ import msgspec
 from interlock.clock import SECOND
 from interlock.issuer import jar, par
 from interlock.issuer.authorization_request import AuthorizationRequest, Redirected, answer, client_of, read, told
-from interlock.issuer.codes import Full
+from interlock.issuer.codes import Full, place_of
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.flows import Asked, form_target
 from interlock.issuer.grants.authorization_code import CODE_LIVES, Code
@@ -46,7 +46,9 @@ def authorize(issuer: Issuer, request: Request) -> Response:
         note_refusal(issuer, request, known.client, found.problem)
         return told(issuer, found)
     try:
-        name = issuer.codes.flows.put(Flow(asked, request.now), request.now + FLOW_LIVES, request.now)
+        name = issuer.codes.flows.put(
+            Flow(asked, request.now), request.now + FLOW_LIVES, request.now, place=place_of(request.source)
+        )
     except Full:
         raise OAuthError("temporarily_unavailable", "too many people are signing in", status=503) from None
     return _proceed(issuer, request, name, Flow(asked, request.now))
@@ -70,7 +72,7 @@ def decide(issuer: Issuer, request: Request) -> Response:
     if not issuer.people.meets(session, _requirements(known.client, name, flow), request.now):
         return _proceed(issuer, request, name, flow)
     if not allowed:
-        issuer.codes.flows.take(name, request.now)
+        issuer.codes.flows.drop(name)
         problem = OAuthError("access_denied", "the person did not allow it")
         note_refusal(issuer, request, known.client, problem)
         return told(issuer, Redirected(asked.redirect_uri, asked.state, problem))
@@ -205,7 +207,7 @@ def _code(issuer: Issuer, request: Request, name: str, flow: Flow, session: Sess
 def _refuse(
     issuer: Issuer, request: Request, client: Client, name: str, asked: AuthorizationRequest, error: str, why: str
 ) -> Response:
-    issuer.codes.flows.take(name, request.now)
+    issuer.codes.flows.drop(name)
     problem = OAuthError(error, why)
     note_refusal(issuer, request, client, problem)
     return told(issuer, Redirected(asked.redirect_uri, asked.state, problem))

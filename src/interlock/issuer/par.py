@@ -9,7 +9,7 @@ import msgspec
 from interlock.clock import SECOND
 from interlock.issuer.authorization_request import AuthorizationRequest, Redirected, read
 from interlock.issuer.client_auth import authenticate
-from interlock.issuer.codes import Full
+from interlock.issuer.codes import Full, place_of
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.http import Request, Response, json_response
 from interlock.issuer.jar import open_request
@@ -46,7 +46,7 @@ def push(issuer: Issuer, request: Request) -> Response:
     if jkt:
         asked = msgspec.structs.replace(asked, jkt=jkt)
     try:
-        name = issuer.codes.pushed.put(asked, request.now + LIVES, request.now)
+        name = issuer.codes.pushed.put(asked, request.now + LIVES, request.now, place=place_of(request.source))
     except Full:
         raise OAuthError("temporarily_unavailable", "try again in a moment", status=503) from None
     return json_response({"request_uri": name, "expires_in": LIVES // SECOND}, 201)

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from interlock.issuer.codes import Once
 from interlock.issuer.http import Response
 from interlock.model import Event, Identity
 from tests.unit.issuer.desk import URL, Desk, claims_of, header, told
@@ -331,3 +332,35 @@ def test_signing_out_needs_an_id_token_of_this_session_or_the_persons_word(app: 
     done = app.browse("/oauth/logout", id_token_hint=body["id_token"])
     assert done.body == b"signed out"
     assert app.people.signed_in is None
+
+
+def test_who_never_signs_in_keeps_nobody_from_it(app: Desk) -> None:
+    """20,000 requests of a stranger's leave room for the next one, and the ones of others where they are."""
+    app.issuer.codes.flows = Once(kept=20)
+    ask(app, signed_in=False)
+    own = app.people.asked[-1].flow
+    query = {
+        "response_type": "code",
+        "client_id": "app",
+        "redirect_uri": BACK,
+        "scope": "openid",
+        "code_challenge": CHALLENGE,
+        "code_challenge_method": "S256",
+    }
+    for _ in range(60):
+        assert app.send("GET", "/oauth/authorize", query=query, source="198.51.100.66").status == 303
+    assert back(app.browse("/oauth/authorize/continue", flow=own))["state"] == "st"
+
+
+def test_a_silent_request_leaves_nothing_behind(app: Desk) -> None:
+    for _ in range(3):
+        assert back(ask(app, signed_in=False, prompt="none"))["error"] == "login_required"
+    assert app.issuer.codes.flows._values == app.issuer.codes.flows._taken == {}
+
+
+@pytest.mark.parametrize(
+    "change", [{"id_token_hint": "x" * 5000}, {"acr_values": "x" * 2000}, {"acr_values": "a " * 20}]
+)
+def test_nobody_has_much_kept(app: Desk, change: dict[str, str]) -> None:
+    assert back(ask(app, signed_in=False, **change))["error"] == "invalid_request"
+    assert not app.issuer.codes.flows._values

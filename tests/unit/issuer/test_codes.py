@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.clock import SECOND
-from interlock.issuer.codes import Codes, Full, Once
+from interlock.issuer.codes import Codes, Full, Once, place_of
 
 NOW = 1_000 * SECOND
 
@@ -83,6 +83,47 @@ def test_it_is_full_and_has_room_again() -> None:
         once.put(9, NOW + SECOND, NOW + SECOND - 1)
     assert once.put(4, NOW + 9 * SECOND, NOW + SECOND), "the first one's time is over"
     assert once.get(names[0], NOW + SECOND) is None
+
+
+def test_who_fills_it_pushes_out_what_is_their_own() -> None:
+    once: Once[str] = Once(kept=40)
+    alice = once.put("alice", NOW + SECOND, NOW, place=place_of("192.0.2.7"))
+    names = [once.put("flood", NOW + SECOND, NOW, place=place_of("198.51.100.1")) for _ in range(500)]
+    bob = once.put("bob", NOW + SECOND, NOW, place=place_of("192.0.2.8"))
+    assert once.get(alice, NOW) == "alice"
+    assert once.get(bob, NOW) == "bob"
+    assert len(once._values) <= 40
+    assert once.get(names[0], NOW) is None
+    assert once.get(names[-1], NOW) == "flood"
+    for _ in range(500):
+        once.put("flood", NOW + SECOND, NOW, place=place_of(f"2001:db8:7::{_:x}"))
+    assert once.get(alice, NOW) == "alice"
+    once.put("later", NOW + 9 * SECOND, NOW + 2 * SECOND, place="x")
+    assert list(once._places) == ["x"], "nothing of what is over is left"
+    assert len(once._place_of) == 1
+
+
+def test_what_comes_from_nowhere_is_never_pushed_out() -> None:
+    once: Once[int] = Once(kept=2)
+    kept = [once.put(number, NOW + SECOND, NOW) for number in range(2)]
+    with pytest.raises(Full):
+        once.put(3, NOW + SECOND, NOW, place="192.0.2.7")
+    assert [once.get(name, NOW) for name in kept] == [0, 1]
+
+
+def test_what_is_dropped_leaves_nothing() -> None:
+    once: Once[int] = Once()
+    name = once.put(1, NOW + SECOND, NOW, place="192.0.2.7")
+    once.drop(name)
+    once.drop(name)
+    assert once.take(name, NOW) is None
+    assert once._values == once._taken == once._places == once._place_of == {}
+
+
+def test_an_ipv6_network_is_one_place() -> None:
+    assert place_of("2001:db8:1:2::3") == place_of("2001:db8:1:ffff::1") != place_of("2001:db8:2::1")
+    assert place_of("::ffff:192.0.2.7") != place_of("::ffff:192.0.2.8")
+    assert place_of("") == place_of("nonsense") == "unknown"
 
 
 def test_a_clock_that_is_set_back_keeps_nothing_for_ever() -> None:
