@@ -122,7 +122,9 @@ def _summary(entry: Any) -> str:
     """The parts of an entry that were said, in a line."""
     if not hasattr(type(entry), "model_fields"):
         return _shown(entry)
-    said = {key: value for key, value in _fields(entry).items() if key != "match"}
+    known = type(entry).model_fields
+    written = {known[name].alias or name for name in entry.model_fields_set}
+    said = {key: value for key, value in _fields(entry).items() if key in written and key != "match"}
     parts = [
         f"{key} {_shown(value)}" for key, value in said.items() if value not in (None, "", (), {}) or key == "limit"
     ]
