@@ -1,4 +1,4 @@
-"""How signals are sent, over real sockets: nowhere else than asked, not for ever, and not to whom nobody vouches for."""
+"""How signals are sent, over real sockets: nowhere else than asked, not for ever, and to nobody unvouched for."""
 
 from __future__ import annotations
 
