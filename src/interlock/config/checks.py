@@ -22,6 +22,7 @@ from interlock.config.patterns import Pattern, parse_pattern
 from interlock.config.retention import ASKED
 from interlock.config.routes import Route
 from interlock.config.secrets import SecretRef
+from interlock.config.signals import Received
 from interlock.config.tree import Where
 from interlock.config.units import show_duration
 from interlock.model.principal import KINDS, OWN_AUTHORITY
@@ -202,6 +203,7 @@ def _routes(view: View) -> Iterator[Finding]:
             )
         if allow.scope and methods and "jwt" not in methods:
             yield Finding((*where, "allow", "scope"), "only tokens have scopes, and the route takes none")
+        yield from _strength(where, route)
         params = {name for pattern in route.match for name in pattern.params}
         for kind, param in route.subject.items():
             if param not in params:
@@ -222,6 +224,21 @@ def _routes(view: View) -> Iterator[Finding]:
                 "add one to `identity.issuers`, or have one here: `issuer`",
             )
         yield from _doubts(config, where, route, granted, asking)
+
+
+def _strength(where: Where, route: Route) -> Iterator[Finding]:
+    strength = route.strength
+    if strength is None:
+        return
+    if not route.methods_used:
+        yield Finding((*where, "strength"), "asks something of callers whom nobody authenticates", "leave it out")
+    elif strength.of_tokens:
+        for alternative in route.authenticate:
+            if "jwt" not in alternative:
+                named = "+".join(alternative)
+                yield Finding(
+                    (*where, "strength"), f"`{named}` alone says nothing of a sign-in", "only tokens do: use jwt"
+                )
 
 
 def _doubts(config: Config, where: Where, route: Route, granted: frozenset[str], asking: bool) -> Iterator[Finding]:
@@ -354,10 +371,20 @@ def _issuers(view: View) -> Iterator[Finding]:
                 yield from _unknown(view, (*where, "roles", "map", claim), "roles", role, "a role")
         if isinstance(issuer.jwks, Path) and not issuer.jwks.is_file():
             yield Finding((*where, "jwks"), f"{issuer.jwks} does not exist: no token can be verified", warning=True)
+        if issuer.signals is not None:
+            yield from _signals((*where, "signals"), issuer.signals)
     for use, named in (("exchange", own.exchange), ("assertions", own.assertions)) if own is not None else ():
         for name in named:
             if name not in issuers:
                 yield Finding(("issuer", use), f"{name} is not among `identity.issuers`", "add it there")
+
+
+def _signals(where: Where, signals: Received) -> Iterator[Finding]:
+    client = signals.client
+    secrets = (((*where, "token"), signals.token), ((*where, "client", "secret"), client.secret if client else None))
+    for place, secret in secrets:
+        if secret is not None and secret.path is not None and not secret.path.is_file():
+            yield Finding(place, f"{secret.path} does not exist", warning=True)
 
 
 def _exports(view: View) -> Iterator[Finding]:
