@@ -132,6 +132,7 @@ class AccountPage:
                 changed=session.account.changed,
                 proved=proved_of(session.amr),
                 at=session.signed_in,
+                session=session.sid,
             )
             return self._signin.start(request, flow)
         return self._first_sign_in(request, session, asked)

@@ -158,7 +158,8 @@ class Enrolment:
         means.sessions.revoke_account(account.id, "another password", request.now)
         changed = means.accounts.get(account.id).changed
         proved = (*(one for one in flow.proved if one != PWD), PWD)
-        return self._signin.go_on(request, replace(flow, changed=changed, proved=proved, invitation=b"", chosen=True))
+        flow = replace(flow, changed=changed, proved=proved, invitation=b"", chosen=True, session="")
+        return self._signin.go_on(request, flow)
 
     def _alone(self, account: Account) -> bool:
         """Whether nothing but the password may be asked for."""

@@ -76,6 +76,7 @@ class Flow(msgspec.Struct, frozen=True, omit_defaults=True):
     chosen: bool = False  # what `asked.password` wants was done
     saying: str = ""  # what the next page says first
     attempt: Attempt | None = None  # at an outside provider
+    session: str = ""  # the `sid` of the session that stands for what was proved: it is good no longer than that
     link: str = ""  # the account that is signed in and is to be linked to it
 
     def over(self, now: int) -> bool:

@@ -119,7 +119,11 @@ class Sessions:
         row = replace(row, source=self._key.wrap(request.source.encode(), _about(row)))
         told = {"principal": account.principal, "session": row.sid, "amr": list(row.amr), "acr": row.acr}
         self._record.act(Event.SESSION_BEGIN, told | from_source(request.source))
-        for sid in self._signins.begin(row, former=b"" if former is None else former.hash, most=MOST):
+        try:
+            over = self._signins.begin(row, former=b"" if former is None else former.hash, most=MOST)
+        except NotFound:  # it was ended in this moment: whoever signs in has another one
+            return self.begin(request, account, proved)
+        for sid in over:
             self._over(sid, "replaced")
         return _session(row, account, cookie), self._cookies.set(SESSION, cookie)
 
@@ -129,7 +133,10 @@ class Sessions:
         if row is None or row.revoked:
             return self._cookies.clear(SESSION)
         cookie = new_secret()
-        self._signins.begin(replace(row, hash=self._hash(cookie), seen=request.now), former=row.hash, most=MOST)
+        try:
+            self._signins.begin(replace(row, hash=self._hash(cookie), seen=request.now), former=row.hash, most=MOST)
+        except NotFound:
+            return self._cookies.clear(SESSION)
         return self._cookies.set(SESSION, cookie)
 
     def end(self, request: Request, why: str = "signed out") -> tuple[str, str]:

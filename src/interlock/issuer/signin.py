@@ -165,6 +165,10 @@ class SignIn:
         means = self._means
         if not flow.account:
             return None, []
+        if flow.session:
+            row = means.signins.session_of(flow.session)
+            if row is None or row.revoked:
+                return None, []
         try:
             account = means.accounts.get(flow.account)
         except NotFound:

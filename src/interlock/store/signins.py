@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Row, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from interlock.errors import StateError
+from interlock.errors import NotFound, StateError
 from interlock.store.schema import FAILURES, SESSIONS, SPENT
 from interlock.store.state import State
 
@@ -80,11 +80,15 @@ class SignIns:
     def begin(self, row: SessionRow, *, former: bytes = b"", most: int) -> list[str]:
         """Keep a new session; that of the cookie `former` ends with it, and the oldest beyond `most`. Gives their sids.
 
-        A new row of the same `sid` goes on with the session under another cookie.
+        A new row of the same `sid` goes on with the session under another cookie. Raises `NotFound` if that was ended
+        meanwhile: who has its cookie MUST NOT bring it back.
         """
         living = (SESSIONS.c.account == row.account) & (SESSIONS.c.revoked == 0) & (SESSIONS.c.expires > row.created)
         ended: list[str] = []
         with self._state.writing() as connection:
+            over = select(SESSIONS.c.sid).where(SESSIONS.c.sid == row.sid, SESSIONS.c.revoked != 0)
+            if connection.execute(over).first() is not None:
+                raise NotFound("the session was ended meanwhile")
             if former:
                 found = connection.execute(
                     select(SESSIONS.c.sid).where(SESSIONS.c.hash == former, SESSIONS.c.revoked == 0)

@@ -130,6 +130,26 @@ def test_another_password(room: Room) -> None:
     assert PASSWORD not in str(room.record.acts)
 
 
+@pytest.mark.parametrize("what", ["totp", "password"])
+def test_what_a_session_stood_for_ends_with_it(room: Room, what: str) -> None:
+    """A thief has begun to set up a way in of his own when the session is ended."""
+    alice = room.add("alice")
+    browser = home(room)
+    page = browser.submit(f"/account/{what}")
+    assert page is not None
+    (row,) = room.people.sessions(NOW)
+    room.people.revoke_session(row.sid, "an operator", NOW)
+    if what == "totp":
+        page = browser.submit("/signin/totp", code=code(seed_of(page)))
+    else:
+        page = choose(browser, OTHER)
+    assert page is not None
+    assert page.has_form("/signin/password")
+    assert room.accounts.factors(alice.id) == []
+    assert room.accounts.get(alice.id).changed == alice.changed
+    assert room.people.sessions(NOW) == []
+
+
 def test_removing_a_factor(room: Room) -> None:
     seed = room.add_app(room.add("alice"))
     browser = home(room, seed=seed)

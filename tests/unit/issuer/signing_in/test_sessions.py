@@ -15,7 +15,7 @@ from interlock.keys import FactorKey
 from interlock.model import Event
 from interlock.store import State
 from interlock.store.accounts import DISABLED, Account, Accounts
-from interlock.store.signins import SignIns
+from interlock.store.signins import SessionRow, SignIns
 from tests.unit.issuer.signing_in.conftest import HOUR, MINUTE, NOW, SECOND, Record
 
 COOKIES = Cookies(secure=True)
@@ -173,6 +173,29 @@ def test_revoking(sessions: Sessions, alice: Account, accounts: Accounts, key: F
     assert sessions.present(request(three.cookie)) is not None
     assert sessions.revoke_account(alice.id, "disabled", NOW) == [three.sid]
     assert sessions.present(request(other.cookie)) is not None
+
+
+def test_a_session_that_is_ended_in_the_moment_of_its_renewal_stays_over(
+    sessions: Sessions, signins: SignIns, alice: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another cookie, or by signing in again: neither brings back what an operator ended."""
+    begin = signins.begin
+
+    def late(row: SessionRow, **more: object) -> list[str]:
+        sessions.revoke_session(stolen.sid, "an operator", NOW)
+        return begin(row, **more)  # type: ignore[arg-type]
+
+    stolen = signed_in(sessions, alice)
+    monkeypatch.setattr(signins, "begin", late)
+    _, field = sessions.renew(request(stolen.cookie), stolen)
+    assert "Max-Age=0" in field
+    assert sessions.living(NOW) == []
+    monkeypatch.setattr(signins, "begin", begin)
+    stolen = signed_in(sessions, alice)
+    monkeypatch.setattr(signins, "begin", late)
+    again = signed_in(sessions, alice, cookie=stolen.cookie)
+    assert again.sid != stolen.sid
+    assert [row.sid for row in sessions.living(NOW)] == [again.sid]
 
 
 def test_who_is_disabled_is_not_signed_in(sessions: Sessions, alice: Account, accounts: Accounts) -> None:
