@@ -107,8 +107,10 @@ class ClientDesk:
         keyring: Keyring,
         acts: Recorder,
         trust: Sequence[TrustSpec] = (),
+        *,
+        fapi2: bool = False,
     ) -> dict[str, Any]:
-        """Make a client; `roles` and `trust`: those the file knows."""
+        """Make a client; `roles` and `trust`: those the file knows; `fapi2`: its profile."""
         self._url()
         if wanted.bound not in ("", "dpop", "certificate"):
             raise UsageError("tokens are bound by `dpop` or by `certificate`")
@@ -150,7 +152,7 @@ class ClientDesk:
             assertion_subjects=tuple(dict.fromkeys(wanted.assertion_subjects)),
             authorization_details_types=tuple(dict.fromkeys(wanted.details)),
         )
-        check(client)
+        check(client, fapi2=fapi2)
         if client.certificates and not set(client.certificates) <= set(anchors([*self._clients.all(), client], trust)):
             raise UsageError(
                 "the certificate has the name of another client's or of an authority: give it one of its own"

@@ -42,6 +42,7 @@ from interlock.control.publish import Publisher
 from interlock.control.readers import READS, Readers
 from interlock.control.reading import Acknowledge, Export, Question, acknowledge, ask, export, opener
 from interlock.control.revocation import RevocationDesk
+from interlock.control.risk import Found, RiskDesk
 from interlock.control.signals.outbox import Outbox
 from interlock.control.signals.streams import AddStream, Compliance, NamedStream, SetStatus, StreamDesk
 from interlock.control.signals.telling import Telling
@@ -214,6 +215,10 @@ class Administration:
         return UserDesk(self.state, lambda: factor_key(self.keyring), self.clock, self._issuer_url)
 
     @cached_property
+    def risks(self) -> RiskDesk:
+        return RiskDesk(self.state, Publisher(self.paths, self.page), self.clock)
+
+    @cached_property
     def subjects(self) -> SubjectDesk:
         return SubjectDesk(self.paths, self.state, self.keyring, self.clock)
 
@@ -306,7 +311,10 @@ class Administration:
                         "tls_client_auth needs a bundle that vouches for certificates: `issuer: {trust: NAME}`"
                     )
                 roles = frozenset(self.config.roles)
-                return self.client_desk.create(created, roles, self.keyring, self.acts(actor), self._trust())
+                fapi2 = self.config.issuer is not None and self.config.issuer.profile is not None
+                return self.client_desk.create(
+                    created, roles, self.keyring, self.acts(actor), self._trust(), fapi2=fapi2
+                )
             case "client.list":
                 _read(arguments, Nothing)
                 return self.client_desk.list()
@@ -336,6 +344,8 @@ class Administration:
             case "revoke.list":
                 _read(arguments, Nothing)
                 return self.revocations.live()
+            case "risk.set":
+                return self.risks.set(_read(arguments, Found), self._named_credentials(), self.acts(actor))
             case _ if op.startswith("revoke."):
                 return self._revoke(op, arguments, actor)
             case "audit.query":

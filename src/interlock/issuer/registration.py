@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from interlock.errors import KeyMaterialError, UsageError
-from interlock.issuer.client_auth import ALGORITHMS, METHODS, distinguished_name
+from interlock.issuer.client_auth import ALGORITHMS, FAPI2_METHODS, METHODS, distinguished_name
 from interlock.jose import KeySet
 from interlock.store.clients import Client
 
@@ -36,8 +36,10 @@ _URI = re.compile(r"(?:[A-Za-z0-9\-._~:/?\[\]@!$&'()+,;=]|%[0-9A-Fa-f]{2})+")
 _SCOPE = re.compile(r"[!#-\[\]-~]{1,128}")  # RFC 6749 section 3.3
 
 
-def check(client: Client) -> None:
-    """`UsageError` for a client that could not be used, or not safely."""
+def check(client: Client, *, fapi2: bool = False) -> None:
+    """`UsageError` for a client that could not be used, or not safely. `fapi2`: under that profile."""
+    if fapi2 and client.method not in FAPI2_METHODS:
+        raise UsageError(f"under the fapi2 profile a client authenticates by {', '.join(FAPI2_METHODS)}")
     if client.method not in METHODS:
         raise UsageError(f"{client.method!r} is no way to authenticate (there are {', '.join(METHODS)})")
     for grant in client.grant_types:

@@ -225,7 +225,8 @@ def _with(issuer: Issuer, client: Client, said: Metadata) -> Client:
     if said.jwks_uri is not None:
         raise _refused("jwks_uri: keys are not fetched from where a client says; register them as jwks")
     methods = FAPI2_METHODS if issuer.settings.profile is not None else METHODS
-    if said.token_endpoint_auth_method not in methods or said.token_endpoint_auth_method.startswith("self_signed"):
+    unheard = ("self_signed_tls_client_auth", "" if issuer.settings.trust else "tls_client_auth")
+    if said.token_endpoint_auth_method not in methods or said.token_endpoint_auth_method in unheard:
         raise _refused(f"token_endpoint_auth_method: {said.token_endpoint_auth_method!r:.80} is not offered")
     if not said.grant_types or not set(said.grant_types) <= GRANTS:
         raise _refused(f"grant_types: of {', '.join(sorted(GRANTS))}; others are given by an operator")
