@@ -25,6 +25,7 @@ from interlock.config.fields import (
 )
 from interlock.config.listeners import Mode
 from interlock.config.services import Method
+from interlock.config.strength import Strength
 from interlock.model import LONGEST_CONDITION
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # RFC 9110, 5.6.2
@@ -129,6 +130,8 @@ class Route(Section):
         BeforeValidator(_allow, json_schema_input_type=Literal["public"] | str | Allow),
     ]
     """`public`, a permission, or a mapping of what must hold."""
+    strength: Strength | None = None
+    """How strongly, how lately and from where callers must have been authenticated."""
     limit: Rates
     """`none`, or rates as in `50/s burst 100 per principal`; all of them hold."""
     cors: Cors | None = None

@@ -27,6 +27,7 @@ from interlock.snapshot import (
     NodeSpec,
     NotBefore,
     Revoked,
+    Risk,
     RouteSpec,
     Snapshot,
     read_changes,
@@ -36,6 +37,7 @@ from interlock.snapshot.page import EPOCH, GENERATION
 from interlock.snapshot.table import mark_value
 from interlock.store import Revocations, State
 from interlock.store.clients import Clients
+from interlock.store.risks import Risks
 
 
 @dataclass
@@ -66,6 +68,7 @@ class SnapshotBuilder:
             "keys": ((row.hash, entry(row)) for row in self.state.usable_keys(now)),
             "revoked": ((handle, b"") for handle in self._revoked(logged, now)),
             "marks": ((handle, mark_value(since)) for handle, since in self._marks(logged, now)),
+            "risks": ((handle, bytes([value])) for handle, value in self._risks(logged, now)),
         }
         write_snapshot(self.paths.snapshot, node, routes, tables, offset)
         self.page.words[GENERATION] += 1
@@ -105,6 +108,14 @@ class SnapshotBuilder:
         for handle, marks in groupby(merge(kept, said), itemgetter(0)):
             yield handle, max(since for _, since in marks)
 
+    def _risks(self, logged: Sequence[Change], now: int) -> list[tuple[bytes, int]]:
+        """Handles in order, each with the last word on it: of the change log, or else of the state."""
+        risks = {row.handle: row.value for row in Risks(self.state).live(now)}
+        for change in logged:
+            if isinstance(change, Risk):
+                risks[change.handle] = change.value if _lives(change, now) else 0
+        return sorted((handle, value) for handle, value in risks.items() if value)
+
     def rebuild(self, known: KnownKeys | None = None) -> int:
         """What workers run with now over the state as it is now, and, if given, with newer keys of issuers.
 
@@ -136,7 +147,7 @@ class SnapshotBuilder:
             snapshot.close()
 
 
-def _lives(change: Revoked | NotBefore, now: int) -> bool:
+def _lives(change: Revoked | NotBefore | Risk, now: int) -> bool:
     return not change.until or now < change.until
 
 

@@ -14,6 +14,7 @@ from interlock.control.issuer_routes import issuer_routes, own_issuer, own_servi
 from interlock.control.issuers import DISCOVERY, KnownKeys
 from interlock.control.paths import Paths
 from interlock.errors import KeyMaterialError
+from interlock.issuer.levels import including
 from interlock.snapshot import (
     CertificateSpec,
     ConnectionSpec,
@@ -25,12 +26,14 @@ from interlock.snapshot import (
     PatternSpec,
     RouteSpec,
     ServiceSpec,
+    StrengthSpec,
     TrustSpec,
     ZoneSpec,
 )
 
 if TYPE_CHECKING:
     from interlock.config import Config, Issuer, Rate
+    from interlock.config.strength import Strength
 
 
 def compile_node(config: Config, paths: Paths, now: int) -> NodeSpec:
@@ -102,7 +105,18 @@ def compile_routes(config: Config) -> Iterator[RouteSpec]:
             timeout_ns=config.timeout_of(route),
             durable=config.record_of(route) == "durable",
             subject=dict(route.subject),
+            strength=None if route.strength is None else _strength(route.strength),
         )
+
+
+def _strength(asked: Strength) -> StrengthSpec:
+    return StrengthSpec(
+        max_age_s=asked.max_age_s,
+        acr=list(asked.acr),
+        accepted=list(including(asked.acr)),
+        risk=asked.risk or 0,
+        same_network=asked.network == "same",
+    )
 
 
 def limits(rates: Iterable[Rate]) -> list[LimitSpec]:

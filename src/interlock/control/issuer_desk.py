@@ -319,3 +319,6 @@ class _Current:
 
     def not_before(self, handle: bytes) -> int:
         return self._known.directory.not_before(handle)
+
+    def risk(self, handle: bytes) -> int:
+        return self._known.directory.risk(handle)

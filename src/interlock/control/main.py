@@ -51,6 +51,7 @@ from interlock.model import Event, Principal
 from interlock.snapshot import Counter, MetricsPage, NodePage, Tallies
 from interlock.snapshot.page import CONTROL_SEEN_NS, CONTROL_SLOT, READY
 from interlock.store.clients import Clients
+from interlock.store.risks import Risks
 
 if TYPE_CHECKING:
     from interlock.control.admin import AdminServer
@@ -362,6 +363,7 @@ class Control:
 
     def _bring_issuer(self) -> None:
         """What it publishes, and its clients' certificates, to the workers."""
+        self._tell_issuer()
         if self._issuer() is not None and self._builder.behind():
             self._builder.rebuild()
             wait_for_workers(self._builder)
@@ -479,7 +481,7 @@ class Control:
                 self._log.error("revocations that are over could not be dropped", problem=str(problem))
 
     def _expire_revocations(self) -> None:
-        dropped = self._desk.revocations.drop(self._desk.acts(NODE))
+        dropped = self._desk.revocations.drop(self._desk.acts(NODE)) + Risks(self._desk.state).drop(self._clock.wall())
         if dropped:
             self._log.info("revocations that are over were dropped", count=dropped)
             self._builder.rebuild()

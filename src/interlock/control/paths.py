@@ -22,6 +22,7 @@ class Paths:
         self.changes = self.run / "changes.log"
         self.counters = self.run / "counters"
         self.replays = self.run / "replays"  # proofs of possession that were used
+        self.sightings = self.run / "sightings"  # where tokens were first seen
         self.metrics = self.run / "metrics"
         self.attest = self.run / "attest"
         self.jwks = self.run / "jwks"

@@ -36,18 +36,11 @@ from interlock.control.publish import Publisher
 from interlock.control.status import rfc3339
 from interlock.errors import StateError
 from interlock.identity import (
-    client_handle,
-    family_handle,
-    issuer_handle,
     key_handle,
-    principal_handle,
-    session_handle,
-    token_handle,
 )
 from interlock.identity.marks import mark
 from interlock.model import Event, Recorder
-from interlock.snapshot import Change, NodePage, NotBefore, Revoked
-from interlock.snapshot.page import EPOCH
+from interlock.snapshot import Change, NotBefore, Revoked
 from interlock.store import ApiKeyRow, Mark, Revocation, Revocations, State
 from interlock.store.accounts import Accounts
 from interlock.store.clients import Clients
@@ -256,76 +249,3 @@ def _told(one: Revocation | Mark) -> dict[str, Any]:
         "expires": rfc3339(one.expires) if one.expires else None,
         "act": one.act or None,
     }
-
-
-class OwnCredentials:
-    """For the authorization server, which puts its acts on the record itself: refuses what it has ended.
-
-    Each returns when every worker refuses. If the state fails the workers refuse all the same, and `StateError`
-    says so. May be used by several threads.
-    """
-
-    def __init__(self, state: State, publisher: Publisher, clock: Clock, issuer: str) -> None:
-        self._kept = Revocations(state)
-        self._publisher = publisher
-        self._clock = clock
-        self._issuer = issuer
-
-    def session(self, sid: str) -> None:
-        """Every token that came out of a sign-in."""
-        self._refuse(session_handle(self._issuer, sid), f"session {sid}", self._clock.wall() + OWN_LIFE)
-
-    def family(self, grant_id: str, until: int) -> None:
-        """Every access token of a grant, the last of which expires by `until` (wall ns)."""
-        self._refuse(family_handle(self._issuer, grant_id), f"family {grant_id}", until)
-
-    def token(self, token_id: str, until: int) -> None:
-        """One token, which expires by `until`."""
-        self._refuse(token_handle(self._issuer, token_id), f"token {token_id}", until)
-
-    def client(self, client_id: str, until: int) -> None:
-        """Every token of a client that is gone, the last of which expires by `until`."""
-        self._refuse(client_handle(self._issuer, client_id), f"client {client_id}", until)
-
-    def not_before(self, principal: str, client_id: str) -> int:
-        """The second before which no token for them may be dated; see `interlock.identity.marks.earliest`."""
-        handles = (principal_handle(principal), client_handle(self._issuer, client_id), issuer_handle(self._issuer))
-        return max(map(self._kept.not_before, handles))
-
-    def _refuse(self, handle: bytes, what: str, until: int) -> None:
-        problem: StateError | None = None
-        try:
-            now = self._clock.wall()
-            self._kept.keep(now=now, act="", revocations=[Revocation(handle, what, now, until)])
-        except StateError as failed:
-            problem = failed
-        self._publisher.publish([Revoked(handle, until if problem is None else 0)])
-        if problem is not None:
-            raise StateError(f"{problem}; {UNFINISHED}") from problem
-
-
-class StateDirectory:
-    """Keys, revocations and marks as the control process sees them: a `KeyDirectory` over the state itself."""
-
-    def __init__(self, state: State, page: NodePage, lookup_key: bytes) -> None:
-        self.lookup_key = lookup_key
-        self._kept = Revocations(state)
-        self._words = page.words
-
-    @property
-    def epoch(self) -> int:
-        return self._words[EPOCH]
-
-    def find_key(self, lookup: bytes, /) -> bytes | None:
-        """API keys are for workers."""
-        return None
-
-    def find_token(self, lookup: bytes, now: int, /) -> bytes | None:
-        """And so are opaque tokens."""
-        return None
-
-    def is_revoked(self, handle: bytes, /) -> bool:
-        return self._kept.is_revoked(handle)
-
-    def not_before(self, handle: bytes, /) -> int:
-        return self._kept.not_before(handle)

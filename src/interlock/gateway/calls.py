@@ -28,7 +28,7 @@ from interlock.audit import format_id as record_id
 from interlock.audit.subjects import PATH, PRINCIPAL, SOURCE
 from interlock.errors import RecordError, RecordUnavailable
 from interlock.gateway.floods import EVERYBODY
-from interlock.model import ANONYMOUS, Event, Reason, Refusal
+from interlock.model import ANONYMOUS, Event, Identity, Reason, Refusal
 
 if TYPE_CHECKING:
     from interlock.audit import RecordId
@@ -48,6 +48,8 @@ REFUSED: Final = Event.CALL_REFUSED.code
 REFUSALS: Final = Event.CALL_REFUSALS.code
 PROGRESS: Final = Event.CALL_PROGRESS.code
 TLS_REFUSED: Final = Event.TLS_REFUSED.code
+MOVED: Final = Event.CREDENTIAL_MOVED.code
+ACTOR: Final = "process:worker"  # of what a worker finds by itself
 
 encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -195,6 +197,25 @@ class CallRecorder:
             self._counts.append(unwritten)
         else:
             unwritten()
+
+    def moved(self, call: Call, identity: Identity, what: str) -> None:
+        """A token was used from another network, or by another program, than at first: an act of its own."""
+        route = call.route
+        assert route is not None
+        details: dict[str, object] = {"what": what, "route": route.id, "trace": call.trace}
+        subjects: dict[str, int] = {}
+        try:
+            self._settle()
+            principal = self._refer(PRINCIPAL, identity.text, identity.credential)
+            source = self._refer(SOURCE, call.source)
+        except RecordError:
+            return
+        for name, reference in (("principal", principal), ("source", source)):
+            if isinstance(reference, int):
+                subjects[name] = reference
+            else:
+                details[name] = reference
+        self._add(MOVED, encode((ACTOR, details, subjects)))
 
     def _resource(self, call: Call, route: Route, target: Target) -> list[str | int]:
         """The path in pieces; segments that identify somebody are references, wherever they stand."""

@@ -5,9 +5,14 @@ Only looks; OpenSSL decides. What cannot be read gives an empty name, never an e
 
 from __future__ import annotations
 
+import hashlib
+
 HANDSHAKE = 22
 CLIENT_HELLO = 1
+NO_HELLO = b"\0"  # read as something that is none
 SERVER_NAME = 0
+_PASSING = frozenset({SERVER_NAME, 16, 21, 35, 41, 42, 44})  # names, ALPN, padding, ticket, PSK, early data, cookie
+_COUNTED = {10: 2, 13: 2, 43: 1}  # groups, signature algorithms, versions: where their lists of numbers begin
 
 
 class Incomplete(Exception):
@@ -28,6 +33,51 @@ def server_name(data: bytes) -> str:
         return _server_name(message)
     except (IndexError, UnicodeDecodeError):
         return ""
+
+
+def fingerprint(data: bytes) -> bytes:
+    """Eight bytes that connections of one program have in common: of the suites and extensions it offers, in any order.
+
+    What differs between connections of one program is left out: GREASE (RFC 8701), names, padding, and whatever
+    resuming a session adds. Empty for what cannot be read whole.
+    """
+    try:
+        body = _handshake(data)
+        return _offered(body) if body else b""
+    except (Incomplete, IndexError):
+        return b""
+
+
+def _offered(body: bytes) -> bytes:
+    at = 2 + 32
+    at += 1 + body[at]
+    size = int.from_bytes(body[at : at + 2], "big")
+    suites = _numbers(body[at + 2 : at + 2 + size])
+    at += 2 + size
+    at += 1 + body[at]
+    end = at + 2 + int.from_bytes(body[at : at + 2], "big")
+    at += 2
+    kinds = []
+    details = []
+    while at + 4 <= min(end, len(body)):
+        kind = int.from_bytes(body[at : at + 2], "big")
+        size = int.from_bytes(body[at + 2 : at + 4], "big")
+        if kind in _COUNTED:
+            details.append((kind, sorted(_numbers(body[at + 4 + _COUNTED[kind] : at + 4 + size]))))
+        if kind not in _PASSING and not _is_grease(kind):
+            kinds.append(kind)
+        at += 4 + size
+    offered = f"{body[:2].hex()} {sorted(suites)} {sorted(kinds)} {sorted(details)}"
+    return hashlib.blake2b(offered.encode("ascii"), digest_size=8).digest()
+
+
+def _numbers(data: bytes) -> list[int]:
+    found = [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data) - 1, 2)]
+    return [number for number in found if not _is_grease(number)]
+
+
+def _is_grease(number: int) -> bool:
+    return number & 0x0F0F == 0x0A0A and number >> 8 == number & 0xFF
 
 
 def _handshake(data: bytes) -> bytes:

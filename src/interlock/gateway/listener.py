@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, cast
 
 from interlock.gateway.connection import Http1Connection, TlsConnection
-from interlock.gateway.hello import Incomplete, server_name
+from interlock.gateway.hello import NO_HELLO, Incomplete, fingerprint, server_name
 from interlock.gateway.http1 import ReadLimits
 from interlock.gateway.peer import Peer, network_of, unmapped
 from interlock.gateway.tls import Certificates
@@ -199,7 +199,8 @@ class Listener:
             return
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-                peer.server_name = await self._server_name(sock)
+                hello = await self._hello(sock)
+                peer.server_name, peer.program = server_name(hello), fingerprint(hello)
                 peer.shown(certificates.entry)
                 await self.loop.connect_accepted_socket(
                     lambda: _protocol(TlsConnection(self, peer)), sock, ssl=certificates.base
@@ -213,8 +214,8 @@ class Listener:
         finally:
             self.budgets.shaken(network)
 
-    async def _server_name(self, sock: socket.socket) -> str:
-        """Wait for the ClientHello and look at it; it stays in the socket for OpenSSL."""
+    async def _hello(self, sock: socket.socket) -> bytes:
+        """Wait for the ClientHello and look at it; it stays in the socket for OpenSSL. Empty if it is too long."""
         readable: asyncio.Future[None] = self.loop.create_future()
 
         def ready() -> None:
@@ -231,11 +232,13 @@ class Listener:
             if not data:
                 raise ConnectionResetError("closed before the ClientHello")
             try:
-                return server_name(data)
+                server_name(data)
             except Incomplete:
                 if len(data) >= HELLO_BYTES:
-                    return ""
+                    return NO_HELLO
                 await asyncio.sleep(HELLO_PAUSE)
+            else:
+                return data
 
 
 def _protocol(connection: Http1Connection) -> asyncio.Protocol:

@@ -21,6 +21,7 @@ class Peer:
         "ip",
         "network",
         "opened",
+        "program",
         "resumed",
         "scheme",
         "server_name",
@@ -46,6 +47,7 @@ class Peer:
         self.certificate = certificate
         self.resumed = resumed
         self.server_name = server_name
+        self.program = b""  # TLS fingerprint; empty without one
         self.entry = -1  # index of the certificate entry that SNI selected; -1 on plain listeners
         self._entry_of: Callable[[str], int] | None = None
         self._known_host: str | None = None

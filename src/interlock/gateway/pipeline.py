@@ -21,7 +21,7 @@ from interlock.gateway.http1 import RequestHead
 from interlock.gateway.peer import Peer, network_of, unmapped
 from interlock.gateway.problems import problem
 from interlock.gateway.route import Matched
-from interlock.identity import Possession
+from interlock.identity import Possession, another_sign_in
 from interlock.model import ANONYMOUS, Identity, Pending, Reason, Refusal
 from interlock.policy import CallFacts
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from interlock.gateway.failures import Failures
     from interlock.gateway.meter import Meter
     from interlock.gateway.state import WorkerState
+    from interlock.gateway.whereabouts import Whereabouts
 
 log: Final = logging.getLogger("interlock.gateway")
 
@@ -55,6 +56,7 @@ class Pipeline:
         assertions: Assertions,
         failures: Failures,
         meter: Meter,
+        seen: Whereabouts,
         wall: Callable[[], int],
         monotonic: Callable[[], int],
     ) -> None:
@@ -63,6 +65,7 @@ class Pipeline:
         self._assertions = assertions
         self._failures = failures
         self._meter = meter
+        self._seen = seen
         self._floods = Floods()
         self._wall = wall
         self.monotonic = monotonic
@@ -110,11 +113,15 @@ class Pipeline:
         if isinstance(identity, Pending):
             return identity.wait(lambda: self._again(call))
         call.identity = identity
+        if identity.issuer:
+            refusal = self._whereabouts(call, identity, now)
+            if refusal is not None:
+                return self.refuse(call, refusal)
         if call.possession is not None and call.possession.nonce:
             call.answer_fields.append(b"dpop-nonce: %b\r\n" % call.possession.nonce.encode("ascii"))
 
         # 3. Authorize.
-        refusal = route.allow(identity, self._facts(call, now) if route.conditional else None)
+        refusal = self._authorize(call, identity, now)
         if refusal is not None:
             return self.refuse(call, refusal)
 
@@ -224,11 +231,7 @@ class Pipeline:
             if not waited:
                 return identity.wait(lambda: self._judge(call, waited=True))
             identity = Refusal(Reason.ISSUER_UNAVAILABLE)
-        refusal: Refusal | None
-        if isinstance(identity, Identity):
-            refusal = route.allow(identity, self._facts(call, now) if route.conditional else None)
-        else:
-            refusal = identity
+        refusal = self._authorize(call, identity, now) if isinstance(identity, Identity) else identity
         if refusal is not None:
             call.abort(refusal.reason, "no longer holds")
         return None
@@ -278,6 +281,30 @@ class Pipeline:
         if dpop is not None and call.possession is None:
             call.possession = Possession(dpop.token, dpop.proof, call.method, called_url(call))
         return route.authenticate(head.bearer, head.api_key, peer.certificate, call.source, now, call.possession)
+
+    def _whereabouts(self, call: Call, identity: Identity, now: int) -> Refusal | None:
+        """A token that comes from elsewhere than at first is put on the record; refused, where the route says so."""
+        route = call.route
+        assert route is not None
+        peer = call.peer
+        direct = call.source == peer.address  # else what is known of the connection is the proxy's
+        network = peer.network if direct else network_of(unmapped(call.source))
+        sighting, news = self._seen.look(identity, network, peer.program if direct else b"", now, call.started)
+        if news:
+            self._calls.moved(call, identity, "network" if sighting.moved else "program")
+        if route.same_network and (sighting.moved or not sighting.known):
+            return another_sign_in(identity, "another network than at first" if sighting.known else "no room")
+        return None
+
+    def _authorize(self, call: Call, identity: Identity, now: int) -> Refusal | None:
+        """Whether they were authenticated as the route asks, and may do this: judged at every call."""
+        route = call.route
+        assert route is not None
+        if route.strength is not None:
+            refusal = route.strength(identity, now)
+            if refusal is not None:
+                return refusal
+        return route.allow(identity, self._facts(call, now) if route.conditional else None)
 
     def _preflight(self, call: Call) -> None:
         """A browser asks before it calls (Fetch standard, CORS preflight): on the record like any other call."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from interlock.gateway.paths import Target
 from interlock.gateway.upstream import Pool
-from interlock.identity import Authenticate
+from interlock.identity import Authenticate, Strength
 from interlock.limits import Limit
 from interlock.policy import Allow
 from interlock.snapshot import RouteSpec, ServiceSpec
@@ -33,8 +33,10 @@ class Route:
         "own",
         "pool",
         "preflight_limit",
+        "same_network",
         "service",
         "spec",
+        "strength",
         "subjects",
         "timeout",
         "vouched",
@@ -48,6 +50,7 @@ class Route:
         pool: Pool,
         authenticate: Authenticate | None,
         vouched: Callable[[bytes], bool] | None,
+        strength: Strength | None,
         allow: Allow,
         conditional: bool,
         limit: Limit | None,
@@ -59,6 +62,8 @@ class Route:
         self.own = spec.service == ISSUER_SERVICE  # a part of the node itself, which is told who is connected
         self.authenticate = authenticate
         self.vouched = vouched
+        self.strength = strength  # what it asks of the sign-in behind a call
+        self.same_network = spec.strength is not None and spec.strength.same_network
         self.allow = allow
         self.conditional = conditional  # whether `allow` wants to know the call
         self.cors = spec.cors

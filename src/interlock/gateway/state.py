@@ -32,30 +32,32 @@ from interlock.identity import (
     RoleTable,
     TokenVerifier,
     compile_authenticator,
+    compile_strength,
 )
 from interlock.limits import Limit, compile_limits
 from interlock.model import Reason, Refusal
 from interlock.policy import compile_allow, needs_facts
 from interlock.snapshot import NodePage, NodeSpec, RouteSpec, Snapshot
-from interlock.snapshot.changes import Change, KeyAdded, NotBefore, Revoked, read_changes
+from interlock.snapshot.changes import Change, KeyAdded, NotBefore, Revoked, Risk, read_changes
 from interlock.snapshot.counters import CounterTable
 from interlock.snapshot.page import EPOCH, GENERATION
 from interlock.snapshot.references import References
 from interlock.snapshot.table import mark_of
 
-TABLES = ("keys", "revoked", "marks")
+TABLES = ("keys", "revoked", "marks", "risks")
 CONTROL_SILENT = 5 * SECOND  # without a heartbeat for this long, control is taken to be gone
 
 
 class Overlay:
     """What the change log has said since a snapshot."""
 
-    __slots__ = ("keys", "marks", "revoked")
+    __slots__ = ("keys", "marks", "revoked", "risks")
 
     def __init__(self) -> None:
         self.keys: dict[bytes, bytes] = {}
         self.revoked: set[bytes] = set()
         self.marks: dict[bytes, int] = {}
+        self.risks: dict[bytes, int] = {}
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Take changes in. One of a kind that is not known here is an error: to go on without it would fail open."""
@@ -67,6 +69,8 @@ class Overlay:
                     self.revoked.add(change.handle)
                 case NotBefore():
                     self.marks[change.handle] = max(change.since, self.marks.get(change.handle, 0))
+                case Risk():
+                    self.risks[change.handle] = change.value
                 case _:
                     assert_never(change)
 
@@ -129,6 +133,14 @@ class Directory:
         since = self._since.marks.get(handle, 0)
         kept = self._snapshot.table("marks").get(handle) if self._snapshot is not None else None
         return since if kept is None else max(since, mark_of(kept))
+
+    def risk(self, handle: bytes) -> int:
+        """What was found out about a handle, from 1 to 100; 0: nothing."""
+        said = self._since.risks.get(handle)
+        if said is not None:
+            return said
+        kept = self._snapshot.table("risks").get(handle) if self._snapshot is not None else None
+        return kept[0] if kept else 0
 
 
 class Live:
@@ -250,6 +262,7 @@ class Compiler:
             pool=self.pools[spec.service],
             authenticate=authenticate,
             vouched=self._vouched(spec),
+            strength=None if spec.strength is None else compile_strength(spec.strength, self._directory),
             allow=compile_allow(spec, zone),
             conditional=needs_facts(spec, zone),
             limit=compile_limits(spec.limits, self._counters, spec.id) if spec.limits else None,

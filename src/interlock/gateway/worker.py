@@ -29,6 +29,7 @@ from interlock.gateway.meter import Meter
 from interlock.gateway.pipeline import Pipeline
 from interlock.gateway.state import WorkerState
 from interlock.gateway.tls import Certificates
+from interlock.gateway.whereabouts import Whereabouts
 from interlock.identity import open_guard
 from interlock.keys import DayRecipient, Handover, intake
 from interlock.snapshot import LimitSpec, NodePage
@@ -45,6 +46,7 @@ from interlock.snapshot.page import (
     SEALED_NS,
     slot_base,
 )
+from interlock.snapshot.sightings import SightingTable
 
 log = logging.getLogger("interlock.worker")
 
@@ -106,6 +108,7 @@ class Worker:
             assertions=self._assertions,
             failures=Failures(counters, LimitSpec(spec.failures, spec.failures_period_ns, spec.failures, "address")),
             meter=self._meter,
+            seen=Whereabouts(SightingTable.open(run / "sightings")),
             wall=self._clock.wall,
             monotonic=self._clock.monotonic,
         )

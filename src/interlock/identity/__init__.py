@@ -24,6 +24,7 @@ from interlock.identity.handles import (
 from interlock.identity.issuer import JwtIssuer
 from interlock.identity.keyentry import KeyEntry, decode_key_entry, encode_key_entry
 from interlock.identity.roles import RoleTable
+from interlock.identity.strength import Strength, another_sign_in, compile_strength
 from interlock.identity.token import TokenVerifier
 
 __all__ = [
@@ -37,10 +38,13 @@ __all__ = [
     "ProofGuard",
     "RoleTable",
     "Shown",
+    "Strength",
     "TokenVerifier",
+    "another_sign_in",
     "certificate_handle",
     "client_handle",
     "compile_authenticator",
+    "compile_strength",
     "decode_key_entry",
     "encode_key_entry",
     "family_handle",

@@ -214,6 +214,7 @@ def _one_principal(parts: tuple[Identity, ...]) -> bool:
 def _merge(parts: tuple[Identity, ...]) -> Identity:
     """One identity: the principal's own roles from every part that names it, the rest from the first that has it."""
     first = next((part for part in parts if "mtls" not in part.methods), parts[0])
+    token = next((part for part in parts if "jwt" in part.methods), first)
     same = [part for part in parts if part.principal == first.principal]
     ends = [part.expires for part in parts if part.expires]
     return Identity(
@@ -236,4 +237,7 @@ def _merge(parts: tuple[Identity, ...]) -> Identity:
         limit_key=first.limit_key,
         credential=first.credential,
         issued=min(part.issued for part in parts),
+        auth_time=token.auth_time,
+        acr=token.acr,
+        amr=token.amr,
     )

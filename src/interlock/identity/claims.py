@@ -15,6 +15,7 @@ from interlock.model import Reason
 ACCEPTED_TYPES = ("", "jwt", "at+jwt")  # "": no `typ` at all
 LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z
 LONGEST_NAME = 512
+OWN_WORDS = "urn:interlock:"  # what begins so is ours to say (`issuer/levels.py`)
 
 
 def check_type(header: Mapping[str, Any], types: Collection[str]) -> None:
@@ -94,6 +95,26 @@ def hangs_on(claims: Mapping[str, Any]) -> list[bytes]:
     if any(len(handle) != 32 for handle in found):
         raise TokenRefused(Reason.TOKEN_CLAIMS, "hangs_on names what is no handle")
     return found
+
+
+def auth_time(claims: Mapping[str, Any]) -> int:
+    """When somebody signed in (`auth_time`), in whole seconds; 0 if it does not say so in good form."""
+    try:
+        return _numeric_date(claims, "auth_time") // SECOND if "auth_time" in claims else 0
+    except TokenRefused:
+        return 0
+
+
+def acr(claims: Mapping[str, Any], *, own: bool) -> str:
+    """How strongly they did (`acr`). Our own words for it never come from outside."""
+    value = claims.get("acr", "")
+    return value if isinstance(value, str) and (own or not value.startswith(OWN_WORDS)) else ""
+
+
+def amr(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    """By what they did (`amr`, RFC 8176)."""
+    stated = claims.get("amr")
+    return tuple(name for name in stated if isinstance(name, str)) if isinstance(stated, list) else ()
 
 
 def scopes(claims: Mapping[str, Any]) -> frozenset[str]:

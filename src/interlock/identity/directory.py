@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class KeyDirectory(Protocol):
-    """The worker's view of keys, revocations and marks: the snapshot, and what was said since.
+    """The worker's view of keys, revocations, marks and risks: the snapshot, and what was said since.
 
     `epoch` MUST change whenever an answer of the others may have changed (a change log applied, a
     snapshot swapped in): a cached identity is asked about again only then.
@@ -33,6 +33,10 @@ class KeyDirectory(Protocol):
 
     def is_revoked(self, handle: bytes, /) -> bool:
         """Whether a 32-byte handle was revoked."""
+        ...
+
+    def risk(self, handle: bytes, /) -> int:
+        """What was found out about a 32-byte handle, from 1 to 100; 0: nothing."""
         ...
 
     def not_before(self, handle: bytes, /) -> int:

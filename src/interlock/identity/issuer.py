@@ -109,6 +109,9 @@ class JwtIssuer:
             limit_key=limit_key(text),
             credential=token_id,
             issued=claim.issued(claims),
+            auth_time=claim.auth_time(claims),
+            acr=claim.acr(claims, own=spec.own),
+            amr=claim.amr(claims),
         )
 
 

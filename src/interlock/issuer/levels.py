@@ -68,6 +68,13 @@ def asked_level(acr_values: Iterable[str]) -> int:
     return min((LEVELS[value] for value in acr_values if value in LEVELS), default=0)
 
 
+def including(acr_values: Iterable[str]) -> list[str]:
+    """These values, and those of ours that include one of them."""
+    asked = list(acr_values)
+    least = min((LEVELS[value] for value in asked if value in LEVELS), default=RESISTANT + 1)
+    return list(dict.fromkeys([*asked, *(name for name, level in LEVELS.items() if level >= least)]))
+
+
 def answered(acr: str, acr_values: Iterable[str]) -> str:
     """The `acr` for who asked for these values, of somebody who signed in with `acr`.
 

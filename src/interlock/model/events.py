@@ -52,6 +52,7 @@ class Event(Enum):
     GRANT_REVOKE = 86, "grant:revoke"
     CREDENTIAL_REVOKE = 87, "credential:revoke"  # a token, client, session, principal, issuer or certificate
     REVOCATION_EXPIRE = 88, "revocation:expire"  # of what nothing alive could match any more
+    CREDENTIAL_RISK = 89, "credential:risk"  # how risky something is was found out
     USER_CREATE = 90, "user:create"
     USER_CHANGE = 91, "user:change"  # roles, or a password that an operator set or took back
     USER_DISABLE = 92, "user:disable"
@@ -66,6 +67,7 @@ class Event(Enum):
     FACTOR_REMOVE = 101, "factor:remove"
     FACTOR_RECOVERY = 102, "factor:recovery"  # recovery codes were made, or one was used
     FACTOR_SUSPECT = 103, "factor:suspect"  # a passkey's counter went back: it may have been copied
+    CREDENTIAL_MOVED = 115, "credential:moved"  # a token came from another network, or program, than at first
     REGISTRATION_TOKEN = 116, "registration:token"  # with which clients may register themselves
     DEVICE_LOCKED = 117, "device:locked"  # too many codes that there are not
     SIGNAL_STREAM = 120, "signal:stream"  # who is told was made, changed or removed

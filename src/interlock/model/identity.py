@@ -42,6 +42,9 @@ class Identity(msgspec.Struct, frozen=True, eq=False):
     bound_key: bytes = b""  # thumbprint of the key that a token demands proofs of (`cnf.jkt`), empty: none
     credential: str = ""  # id of the API key or `jti` of the token, for the record
     issued: int = 0  # when, in whole seconds of wall time, as `iat` says it; 0: unknown
+    auth_time: int = 0  # when somebody signed in, likewise; 0: unknown, or nobody did
+    acr: str = ""  # how strongly, as the issuer calls it
+    amr: tuple[str, ...] = ()  # by what (RFC 8176)
 
 
 _NOBODY = Principal("anonymous", "interlock", "anonymous")

@@ -101,6 +101,10 @@ class Reason(StrEnum):
     DPOP_NONCE_NEEDED = "dpop-nonce-needed", 401, "The credential is not accepted"
     DPOP_UNAVAILABLE = "dpop-unavailable", 503, "The credential cannot be checked now"
     TOKEN_UNKNOWN = "token-unknown", 401, "The credential is not accepted"  # an opaque one
+    # 3. authorize, continued: how strongly, how lately, from where (RFC 9470)
+    AUTHENTICATION_INSUFFICIENT = "authentication-insufficient", 401, "Another sign-in is needed"
+    RISK_TOO_HIGH = "risk-too-high", 403, "This is not allowed"
+    CREDENTIAL_MOVED = "credential-moved", 401, "Another sign-in is needed"
 
 
 CODES: tuple[Reason, ...] = tuple(Reason)

@@ -1,7 +1,7 @@
 """What workers hold: the snapshot file, the shared page, the change log, counters and metrics."""
 
 from interlock.snapshot.announce import Killed, announce, await_generation, wake, worker_socket
-from interlock.snapshot.changes import Change, ChangeLog, KeyAdded, NotBefore, Revoked, read_changes
+from interlock.snapshot.changes import Change, ChangeLog, KeyAdded, NotBefore, Revoked, Risk, read_changes
 from interlock.snapshot.counters import CounterTable
 from interlock.snapshot.exposition import Family, exposition, process_families
 from interlock.snapshot.file import Snapshot, write_snapshot
@@ -18,6 +18,7 @@ from interlock.snapshot.spec import (
     PatternSpec,
     RouteSpec,
     ServiceSpec,
+    StrengthSpec,
     TrustSpec,
     ZoneSpec,
 )
@@ -44,9 +45,11 @@ __all__ = [
     "PatternSpec",
     "Process",
     "Revoked",
+    "Risk",
     "RouteSpec",
     "ServiceSpec",
     "Snapshot",
+    "StrengthSpec",
     "Table",
     "Tallies",
     "TrustSpec",

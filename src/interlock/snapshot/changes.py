@@ -60,10 +60,21 @@ class NotBefore(msgspec.Struct, frozen=True, array_like=True, tag=3):
     until: int = 0
 
 
-Change: TypeAlias = KeyAdded | Revoked | NotBefore
+class Risk(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Whatever carries this handle is this risky from now on: 0, not at all, to 100. The last word on a handle counts.
+
+    `until` as in `Revoked`.
+    """
+
+    handle: bytes
+    value: int
+    until: int = 0
+
+
+Change: TypeAlias = KeyAdded | Revoked | NotBefore | Risk
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(KeyAdded | Revoked | NotBefore).decode
+_decode = msgspec.msgpack.Decoder(KeyAdded | Revoked | NotBefore | Risk).decode
 
 
 class ChangeLog:
@@ -186,6 +197,8 @@ def _frame(change: Change) -> bytes:
         raise SnapshotError("a change names a key or handle by 32 bytes")
     if isinstance(change, NotBefore) and not 0 < change.since < 1 << 63:
         raise SnapshotError("a mark is a second of this era")
+    if isinstance(change, Risk) and not 0 <= change.value <= 100:
+        raise SnapshotError("a risk is a number from 0 to 100")
     payload = _encode(change)
     if len(payload) > _LONGEST:
         raise SnapshotError("a change is too long")

@@ -40,6 +40,16 @@ class CorsSpec(msgspec.Struct, frozen=True):
     max_age: int = 600  # seconds
 
 
+class StrengthSpec(msgspec.Struct, frozen=True):
+    """What a route asks of the sign-in behind a call."""
+
+    max_age_s: int = 0  # 0: not asked for
+    acr: list[str] = []  # what callers are told to ask for
+    accepted: list[str] = []  # those, and what includes them
+    risk: int = 0  # 0: any
+    same_network: bool = False
+
+
 class RouteSpec(msgspec.Struct, frozen=True):
     """One route, complete but for what it names (service, trust, zone)."""
 
@@ -59,6 +69,7 @@ class RouteSpec(msgspec.Struct, frozen=True):
     timeout_ns: int = 30_000_000_000
     durable: bool = False
     subject: dict[str, str] = {}
+    strength: StrengthSpec | None = None
 
 
 class ServiceSpec(msgspec.Struct, frozen=True):

@@ -51,6 +51,18 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class RiskRow:
+    """How risky is whatever carries a handle."""
+
+    handle: bytes  # 32 bytes
+    what: str  # for people: what the handle stands for
+    value: int  # from 1 to 100
+    raised: int
+    expires: int = 0  # 0: until it is lowered
+    act: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Person:
     """Somebody on the record, under a random name."""
 

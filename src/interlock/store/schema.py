@@ -55,6 +55,18 @@ MARKS = Table(
     sqlite_with_rowid=False,
 )
 
+RISKS = Table(
+    "risks",
+    METADATA,
+    Column("handle", LargeBinary(32), primary_key=True),
+    Column("what", Text, nullable=False),
+    Column("value", BigInteger, nullable=False),  # from 1 to 100
+    Column("raised", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),  # as in `revocations`
+    Column("act", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # -- persons on the record. Who they are is wrapped under a store key, which `key` names.
 
 PERSONS = Table(
@@ -348,7 +360,11 @@ def _registrations(connection: Connection) -> None:
     METADATA.create_all(connection, tables=[INITIAL_TOKENS])
 
 
-MIGRATIONS = (_first, _persons, _issuer, _marks, _accounts, _signals, _registrations)
+def _risks(connection: Connection) -> None:
+    METADATA.create_all(connection, tables=[RISKS])
+
+
+MIGRATIONS = (_first, _persons, _issuer, _marks, _accounts, _signals, _registrations, _risks)
 VERSION = len(MIGRATIONS)
 
 

@@ -25,6 +25,7 @@ from interlock.model import Event
 from interlock.snapshot import ChangeLog, CounterTable, MetricsPage, NodePage
 from interlock.snapshot.page import FIRST_WORKER_SLOT
 from interlock.snapshot.replay import SLOTS_OF_A_WORKER, ReplayTable
+from interlock.snapshot.sightings import SightingTable
 from interlock.supervisor.bodies import Bodies
 from interlock.supervisor.environment import withdraw_secrets
 from interlock.supervisor.node import Node
@@ -113,6 +114,7 @@ def _make_shared(paths: Paths, workers: int) -> NodePage:
     page = NodePage.create(paths.page, slots)
     ChangeLog(paths.changes, page).create()
     CounterTable.create(paths.counters).close()
+    SightingTable.create(paths.sightings).close()
     places = SLOTS_OF_A_WORKER * workers
     ReplayTable.create(paths.replays, wall=clock.wall(), monotonic=clock.monotonic(), slots=places).close()
     MetricsPage.create(paths.metrics, slots).close()

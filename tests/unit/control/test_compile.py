@@ -16,6 +16,7 @@ from interlock.control.compile import compile_node, compile_routes, with_newest_
 from interlock.control.issuers import DISCOVERY, Known, KnownKeys
 from interlock.control.paths import Paths
 from interlock.errors import KeyMaterialError
+from interlock.snapshot import StrengthSpec
 from interlock.snapshot.spec import ISSUER_SERVICE
 
 SMALL = """\
@@ -219,3 +220,24 @@ def test_damaged_keys_count_as_never_fetched(paths: Paths) -> None:
     (file,) = paths.jwks.iterdir()
     file.write_bytes(b"{")
     assert known.get("https://iss", "https://iss/keys") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "spec"),
+    [
+        ("{risk: 60}", StrengthSpec(risk=60)),
+        ("{max_age: 90s}", StrengthSpec(max_age_s=90)),
+        ("{network: same}", StrengthSpec(same_network=True)),
+        ("{acr: [gold, silver]}", StrengthSpec(acr=["gold", "silver"], accepted=["gold", "silver"])),
+        (
+            "{acr: urn:interlock:acr:mfa}",
+            StrengthSpec(acr=["urn:interlock:acr:mfa"], accepted=["urn:interlock:acr:mfa", "urn:interlock:acr:phr"]),
+        ),
+    ],
+)
+def test_what_a_route_asks_of_a_sign_in(tmp_path: Path, said: str, spec: StrengthSpec) -> None:
+    (tmp_path / "jwks.json").write_text('{"keys": []}')
+    file = tmp_path / "interlock.yaml"
+    file.write_text(SMALL.replace("allow: a:read", f"strength: {said}, allow: a:read"))
+    (route,) = compile_routes(load(file))
+    assert route.strength == spec

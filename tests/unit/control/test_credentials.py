@@ -61,7 +61,7 @@ def config(text: str) -> Config:
 
 def with_keys(paths: Paths, *specs: Any) -> None:
     """A snapshot whose issuers have keys."""
-    tables: dict[str, list[tuple[bytes, bytes]]] = {"keys": [], "revoked": [], "marks": []}
+    tables: dict[str, list[tuple[bytes, bytes]]] = {"keys": [], "revoked": [], "marks": [], "risks": []}
     write_snapshot(paths.snapshot, NodeSpec("", 0, 1, issuers=list(specs)), [], tables, 8)
 
 

@@ -12,14 +12,14 @@ from interlock.cli.desk import BESIDE_THE_NODE
 from interlock.cli.desk import REVOKING as FROM_COMMANDS
 from interlock.clock import SECOND, ManualClock
 from interlock.control.build import SnapshotBuilder
-from interlock.control.credentials import OWN_LIFE, Named, OfCertificate, OfIssuer, OfToken, Plain
+from interlock.control.credentials import Named, OfCertificate, OfIssuer, OfToken, Plain
 from interlock.control.dependants import dependants
 from interlock.control.keys import Create, KeyDesk
 from interlock.control.main import REVOKING
 from interlock.control.paths import Paths
 from interlock.control.presented import Tokens
 from interlock.control.publish import Publisher
-from interlock.control.revocation import OwnCredentials, RevocationDesk, StateDirectory
+from interlock.control.revocation import RevocationDesk
 from interlock.errors import NotFound, RecordUnavailable, StateError, UsageError
 from interlock.gateway.state import Directory
 from interlock.identity import (
@@ -33,7 +33,6 @@ from interlock.identity import (
     session_handle,
     token_handle,
 )
-from interlock.identity.marks import earliest
 from interlock.keys import Keyring
 from interlock.snapshot import Change, KeyAdded, NodePage, NodeSpec, NotBefore, Revoked, Snapshot, read_changes
 from interlock.snapshot.page import EPOCH
@@ -418,61 +417,6 @@ def test_erasing_a_person_takes_the_name_from_what_revoked_them(bench: Bench) ->
     (shown,) = bench.desk.live()["revocations"]
     assert shown["what"] == "principal service:interlock/erased-1"
     assert bench.rebuild().not_before(HANDLES["principal"])
-
-
-# -- for our own issuer
-
-
-def test_what_the_issuer_refuses(bench: Bench) -> None:
-    own = OwnCredentials(bench.state, bench.publisher, bench.clock, OWN)
-    until = bench.clock.wall() + 60 * SECOND
-    own.session("s1")
-    own.family("f1", until)
-    own.token("t1", until)
-    handles = [session_handle(OWN, "s1"), family_handle(OWN, "f1"), token_handle(OWN, "t1")]
-    assert [change.handle for change in bench.changes if isinstance(change, Revoked)] == handles
-    directory = bench.rebuild()
-    assert all(map(directory.is_revoked, handles))
-    bench.clock.advance(OWN_LIFE / SECOND + 1)
-    assert not any(map(bench.rebuild().is_revoked, handles))
-
-
-def test_what_the_issuer_refuses_with_a_broken_state(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = OwnCredentials(bench.state, bench.publisher, bench.clock, OWN)
-    monkeypatch.setattr(Revocations, "keep", broken)
-    with pytest.raises(StateError, match="repeat"):
-        own.token("t1", bench.clock.wall() + SECOND)
-    assert bench.changes == [Revoked(token_handle(OWN, "t1"))]
-
-
-@pytest.mark.parametrize("kind", ["user", "client", "issuer"])
-def test_a_new_token_waits_for_the_rest_of_the_second(signed_in: Bench, kind: str) -> None:
-    bench = signed_in
-    own = OwnCredentials(bench.state, bench.publisher, bench.clock, OWN)
-    assert own.not_before("user:interlock/alice", "shop-1") == 0
-    bench.clock.advance(0.7)
-    desk, named, acts = bench.desk, bench.named, bench.acts
-    {
-        "user": lambda: desk.user(Plain("alice"), named, acts),
-        "client": lambda: desk.client(OfIssuer("shop-1"), named, acts),
-        "issuer": lambda: desk.issuer(Plain(OWN), named, acts),
-    }[kind]()
-    since = own.not_before("user:interlock/alice", "shop-1")
-    assert since == bench.second + 1
-    assert 0 < earliest(bench.clock.wall(), since) - bench.clock.wall() <= SECOND
-    assert own.not_before("user:interlock/bob", "other-2") == (since if kind == "issuer" else 0)
-
-
-def test_the_state_as_a_directory(bench: Bench) -> None:
-    directory = StateDirectory(bench.state, bench.page, b"k" * 32)
-    before = directory.epoch
-    bench.revoke("token")
-    bench.revoke("principal")
-    assert directory.epoch > before
-    assert directory.is_revoked(HANDLES["token"])
-    assert directory.not_before(HANDLES["principal"]) == bench.second + 1
-    assert not directory.is_revoked(HANDLES["session"])
-    assert directory.find_key(b"x" * 32) is None
 
 
 def test_commands_and_control_mean_the_same_by_revoking() -> None:

@@ -364,7 +364,7 @@ def test_which_segments_of_a_path_identify_somebody(patterns: list[str], path: s
     spec = RouteSpec("r", [PatternSpec(None, "", patterns)], "up", subject={"patient": "id"})
     nothing: Any = None
     route = Route(
-        spec, ServiceSpec("up", []), pool=nothing, authenticate=None, vouched=None, allow=nothing,
+        spec, ServiceSpec("up", []), pool=nothing, authenticate=None, vouched=None, strength=None, allow=nothing,
         conditional=False, limit=None, preflight_limit=None,
     )  # fmt: skip
     segments = tuple(path[1:].split("/"))

@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.gateway.hello import Incomplete, server_name
+from interlock.gateway.hello import NO_HELLO, Incomplete, fingerprint, server_name
 
 
-def hello(name: str | None = "api.example.com") -> bytes:
+def hello(name: str | None = "api.example.com", ciphers: str = "", alpn: list[str] | None = None) -> bytes:
     """What a client sends first."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ciphers:
+        context.set_ciphers(ciphers)
+    if alpn:
+        context.set_alpn_protocols(alpn)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -99,3 +103,50 @@ def test_any_bent_hello_gives_a_name_or_waits_for_more(at: int, value: int) -> N
         assert isinstance(server_name(HELLO[:at] + bytes([value]) + HELLO[at + 1 :]), str)
     except Incomplete:
         pass
+
+
+# -- the fingerprint
+
+
+def test_connections_of_one_program_have_the_same() -> None:
+    assert len(fingerprint(HELLO)) == 8
+    for other in (hello(), hello("another.example.com"), hello(None), hello(alpn=["http/1.1"]), in_records(HELLO, 50)):
+        assert fingerprint(other) == fingerprint(HELLO)
+    assert fingerprint(HELLO + b"what follows") == fingerprint(HELLO)
+
+
+def test_another_program_has_another() -> None:
+    assert fingerprint(hello(ciphers="ECDHE-RSA-AES128-GCM-SHA256")) != fingerprint(HELLO)
+
+
+def test_the_order_and_grease_do_not_count() -> None:
+    """Some programs shuffle their extensions, and strew in values that mean nothing (RFC 8701)."""
+    suites = [b"\x13\x01", b"\x13\x02", b"\xc0\x2b"]
+    kinds = {23: b"", 10: b"\0\4\0\x1d\0\x17", 43: b"\4\3\4\3\3", 13: b"\0\2\4\3"}
+    plain = made(suites, list(kinds.items()))
+    grease = [(0x1A1A, b""), *reversed(kinds.items()), (0xEAEA, b"\0"), (21, bytes(99)), (41, b"x")]
+    assert fingerprint(made([b"\x0a\x0a", *reversed(suites)], grease)) == fingerprint(plain)
+    assert fingerprint(made(suites, [*kinds.items(), (5, b"")])) != fingerprint(plain)
+    assert fingerprint(made(suites, list({**kinds, 13: b"\0\2\4\1"}.items()))) != fingerprint(plain)
+
+
+def made(suites: list[bytes], extensions: list[tuple[int, bytes]]) -> bytes:
+    listed = b"".join(suites)
+    tail = b"".join(kind.to_bytes(2, "big") + len(data).to_bytes(2, "big") + data for kind, data in extensions)
+    body = b"\3\3" + bytes(32) + b"\0" + len(listed).to_bytes(2, "big") + listed + b"\1\0"
+    body += len(tail).to_bytes(2, "big") + tail
+    message = b"\1" + len(body).to_bytes(3, "big") + body
+    return b"\x16\3\1" + len(message).to_bytes(2, "big") + message
+
+
+@given(st.binary(max_size=300) | st.integers(0, len(HELLO)).map(lambda size: HELLO[:size]))
+def test_what_is_no_whole_hello_has_none(raw: bytes) -> None:
+    if raw != HELLO:
+        assert fingerprint(raw) == b""
+    assert fingerprint(NO_HELLO) == b""
+    assert server_name(NO_HELLO) == ""
+
+
+@given(st.integers(0, len(HELLO) - 1), st.integers(0, 255))
+def test_any_bent_hello_has_one_or_none(at: int, value: int) -> None:
+    assert len(fingerprint(HELLO[:at] + bytes([value]) + HELLO[at + 1 :])) in (0, 8)

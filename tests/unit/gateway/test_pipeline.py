@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from interlock.gateway.call import Call
@@ -16,6 +17,7 @@ from interlock.gateway.peer import Peer
 from interlock.gateway.pipeline import Pipeline
 from interlock.gateway.route import Matched
 from interlock.model import ANONYMOUS, Identity, Pending, Principal, Reason, Refusal
+from interlock.snapshot.sightings import Sighting
 
 KNOWN = Identity(principal=Principal.parse("user:a/b"), text="user:a/b", methods=("jwt",))
 
@@ -26,6 +28,7 @@ class Records:
     def __init__(self) -> None:
         self.tight = False
         self.intents: list[Call] = []
+        self.moves: list[str] = []
         self.refusals: list[Reason] = []
 
     def intent(self, call: Call) -> None:
@@ -37,6 +40,9 @@ class Records:
 
     def progress(self, call: Call, duration: int) -> None: ...
 
+    def moved(self, call: Call, identity: Identity, what: str) -> None:
+        self.moves.append(what)
+
 
 class House:
     """A pipeline with one route; what the route's layers say is the test's."""
@@ -45,12 +51,14 @@ class House:
         self.records = Records()
         self.identity: Any = KNOWN
         self.preflights = 0
+        self.sighting, self.news = Sighting(False, False), False
         self.shown: list[tuple[Any, ...]] = []
         self.state = SimpleNamespace(
             directory=SimpleNamespace(behind=False, epoch=1), stale=False, trusted_proxies=[ip_network("10.0.0.0/8")]
         )
         self.route = SimpleNamespace(
-            id="r", service="up", authenticate=self.authenticate, own=False, vouched=None, conditional=False,
+            id="r", service="up", authenticate=self.authenticate, own=False, vouched=None, strength=None,
+            same_network=False, conditional=False,
             allow=lambda identity, facts: None, limit=None, preflight_limit=self.spend, body_limit=100, durable=False,
             cors=SimpleNamespace(origins=("https://a",), methods=("GET",), headers=(), max_age=1,
                                  credentials=False) if preflight else None,
@@ -64,11 +72,12 @@ class House:
             judge=lambda refusal, *_: refusal,
             refused=lambda *_: None,
             ended=lambda *_: None,
+            look=lambda *_: (self.sighting, self.news),
         )
         state: Any = self.state
         records: Any = self.records
         self.pipeline = Pipeline(
-            state=state, calls=records, assertions=anything, failures=anything, meter=anything,
+            state=state, calls=records, assertions=anything, failures=anything, meter=anything, seen=anything,
             wall=lambda: 1, monotonic=lambda: 1,
         )  # fmt: skip
 
@@ -132,6 +141,62 @@ def test_the_reserve_is_not_for_strangers(preflight: bool) -> None:
     if not preflight:
         house.pipeline.handle(house.call())
         assert len(house.records.intents) == 1
+
+
+def test_what_a_route_asks_of_a_sign_in_comes_before_what_it_allows() -> None:
+    house = House()
+    house.route.strength = lambda _identity, _now: Refusal(Reason.AUTHENTICATION_INSUFFICIENT)
+    house.route.allow = lambda *_: pytest.fail("not reached")
+    house.pipeline.handle(house.call())
+    assert house.records.refusals == [Reason.AUTHENTICATION_INSUFFICIENT]
+    assert house.records.intents == []
+
+
+def test_a_sign_in_that_grows_too_old_ends_a_call_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    ended = aborts(monkeypatch)
+    house.pipeline.handle(call := house.call())
+    house.route.strength = lambda _identity, _now: Refusal(Reason.AUTHENTICATION_INSUFFICIENT)
+    house.pipeline.recheck(call)
+    assert ended == [Reason.AUTHENTICATION_INSUFFICIENT]
+
+
+TOKEN = msgspec.structs.replace(KNOWN, issuer="https://login", handles=(b"h" * 32,))
+
+
+@pytest.mark.parametrize(
+    ("sighting", "told", "refused"),
+    [
+        (Sighting(False, False), [], False),
+        (Sighting(False, True), ["program"], False),  # a fingerprint alone never refuses
+        (Sighting(True, False), ["network"], True),
+        (Sighting(True, True), ["network"], True),
+        (Sighting(False, False, known=False), [], True),
+    ],
+)
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_token_from_elsewhere(sighting: Sighting, told: list[str], refused: bool, asked: bool) -> None:
+    """Always told; refused where the route says so, and for the network alone."""
+    house = House()
+    house.identity, house.sighting, house.news = TOKEN, sighting, bool(told)
+    house.route.same_network = asked
+    house.pipeline.handle(house.call())
+    assert house.records.moves == told
+    assert house.records.refusals == ([Reason.CREDENTIAL_MOVED] if refused and asked else [])
+
+
+def test_an_address_that_a_proxy_names_has_no_fingerprint() -> None:
+    house = House()
+    seen: list[Any] = []
+    house.pipeline._seen = SimpleNamespace(look=lambda *place: (seen.append(place), (house.sighting, False))[1])  # type: ignore[assignment]
+    house.identity = TOKEN
+    peer = Peer("10.0.0.1", trusted=True)
+    peer.program = b"the proxy's"
+    house.pipeline.handle(house.call(b"X-Forwarded-For: 192.0.2.7", peer=peer))
+    own = Peer("192.0.2.7")
+    own.program = b"program1"
+    house.pipeline.handle(house.call(peer=own))
+    assert [(place[1], place[2]) for place in seen] == [(b"\xc0\0\2\7", b""), (b"\xc0\0\2\7", b"program1")]
 
 
 def aborts(monkeypatch: pytest.MonkeyPatch) -> list[Reason]:

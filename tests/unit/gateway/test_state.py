@@ -59,7 +59,7 @@ class Desk:
         )
 
     def publish(self, node: NodeSpec) -> None:
-        tables: dict[str, list[tuple[bytes, bytes]]] = {"keys": [], "revoked": [], "marks": []}
+        tables: dict[str, list[tuple[bytes, bytes]]] = {"keys": [], "revoked": [], "marks": [], "risks": []}
         write_snapshot(self.run / "snapshot", node, [], tables, self.page.words[EPOCH])
         self.page.words[GENERATION] += 1
 

@@ -41,6 +41,7 @@ class FakeDirectory:
         self.tokens: dict[bytes, bytes] = {}
         self.revoked: set[bytes] = set()
         self.marks: dict[bytes, int] = {}
+        self.risks: dict[bytes, int] = {}
         self.finds = 0
         self.asked = 0
 
@@ -57,6 +58,9 @@ class FakeDirectory:
 
     def not_before(self, handle: bytes, /) -> int:
         return self.marks.get(handle, 0)
+
+    def risk(self, handle: bytes, /) -> int:
+        return self.risks.get(handle, 0)
 
     def mark(self, handle: bytes, since: int) -> None:
         self.marks[handle] = since

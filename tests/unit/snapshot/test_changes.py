@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from interlock.errors import SnapshotError
-from interlock.snapshot import ChangeLog, KeyAdded, NodePage, NotBefore, Revoked, read_changes
+from interlock.snapshot import ChangeLog, KeyAdded, NodePage, NotBefore, Revoked, Risk, read_changes
 from interlock.snapshot.changes import START, Change
 from interlock.snapshot.page import EPOCH
 
@@ -218,3 +218,16 @@ def test_many_writers_lose_nothing(tmp_path: Path, log: ChangeLog) -> None:
         writer.join(60)
     handles = {c.handle for c in read_changes(tmp_path / "changes.log", 0, log.end()) if isinstance(c, Revoked)}
     assert handles == {bytes([number, turn]) + bytes(30) for number in range(4) for turn in range(50)}
+
+
+@pytest.mark.parametrize("value", [-1, 101])
+def test_a_risk_beyond_its_scale_is_refused(log: ChangeLog, value: int) -> None:
+    with pytest.raises(SnapshotError, match="0 to 100"):
+        log.append([Risk(b"\4" * 32, value)])
+
+
+def test_a_risk_on_disk(tmp_path: Path, log: ChangeLog) -> None:
+    end = log.append([Risk(b"\4" * 32, 80, 5)])
+    data = (tmp_path / "changes.log").read_bytes()
+    assert data[16:] == b"\x94\x04\xc4\x20" + b"\4" * 32 + b"\x50\5"
+    assert read_changes(tmp_path / "changes.log", 0, end) == [Risk(b"\4" * 32, 80, 5)]

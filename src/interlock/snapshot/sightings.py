@@ -1,0 +1,156 @@
+"""Shared memory of where tokens were first seen: in which network, under which TLS fingerprint, by any worker.
+
+    header   16 words: magic, buckets, and a salt of 32 bytes
+    buckets  80 words each: of 16 places, the low and high halves of the token's fingerprint, network, program, end
+
+A place is taken when a token is first seen, until the token ends (ns of the monotonic clock), and is never given up
+earlier: a full bucket is an answer. A bucket is a stripe: it is changed only by the holder of its range lock
+(`fcntl`), which the kernel releases when the holder dies. Everything in it is hashed under the table's salt; it says
+where nobody is. The table is lost when the node starts anew: then every token is seen for the first time.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+import time
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from interlock.errors import SnapshotError
+
+MAGIC = int.from_bytes(b"ILKSEEN1", "little")
+SLOTS = 1 << 17  # 5 MiB
+
+_HEADER = 16
+_BUCKETS, _SALT = 1, 4  # words; the salt has 32 bytes
+_PLACES = 16
+_BUCKET = 5 * _PLACES  # words
+_PATIENCE = 0.05  # seconds to wait for a bucket whose holder does not run
+
+
+class Sighting(NamedTuple):
+    """How a token's place compares with where it was first seen."""
+
+    moved: bool  # another network
+    changed: bool  # another TLS fingerprint
+    known: bool = True  # False: there was no room to remember it
+
+
+class SightingTable:
+    """One per process; for one thread."""
+
+    def __init__(self, fd: int, memory: mmap.mmap) -> None:
+        self._fd = fd
+        self._memory = memory
+        self._words = memoryview(memory).cast("Q")
+        self._buckets = self._words[_BUCKETS]
+        self._salt = bytes(memory[_SALT * 8 : _SALT * 8 + 32])
+
+    @classmethod
+    def create(cls, path: Path, slots: int = SLOTS) -> SightingTable:
+        """A fresh table in place of the one there was."""
+        buckets = max(1, slots // _PLACES)
+        size = (_HEADER + buckets * _BUCKET) * 8
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                # Allocated, not sparse: a full disk is found here, not as a SIGBUS in a worker.
+                os.posix_fallocate(fd, 0, size)
+                memory = mmap.mmap(fd, size)
+            except BaseException:
+                os.close(fd)
+                aside.unlink()
+                raise
+        except OSError as error:
+            raise SnapshotError(f"{path}: {error.strerror}") from error
+        with memoryview(memory).cast("Q") as words:
+            words[_BUCKETS] = buckets
+            words[0] = MAGIC
+        memory[_SALT * 8 : _SALT * 8 + 32] = secrets.token_bytes(32)
+        os.rename(aside, path)
+        return cls(fd, memory)
+
+    @classmethod
+    def open(cls, path: Path) -> SightingTable:
+        """Map the table of a running node."""
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise SnapshotError(f"{path}: {error.strerror}") from error
+        size = os.fstat(fd).st_size
+        if size < _HEADER * 8:
+            os.close(fd)
+            raise SnapshotError(f"{path}: not a table of sightings")
+        memory = mmap.mmap(fd, size)
+        with memoryview(memory).cast("Q") as words:
+            buckets = words[_BUCKETS]
+            known = words[0] == MAGIC and buckets > 0 and size == (_HEADER + buckets * _BUCKET) * 8
+        if not known:
+            memory.close()
+            os.close(fd)
+            raise SnapshotError(f"{path}: not a table of sightings of this version")
+        return cls(fd, memory)
+
+    def close(self) -> None:
+        self._words.release()
+        self._memory.close()
+        os.close(self._fd)
+
+    def see(self, token: bytes, network: bytes, program: bytes, *, until: int, now: int) -> Sighting:
+        """Compare with the first sighting of a token (its handle), or make this the first.
+
+        `program`: TLS fingerprint, empty where there is none; two are compared, never one with none. `until`, when
+        the token ends, and `now` in ns of the monotonic clock.
+        """
+        digest = blake2b(token, digest_size=24, key=self._salt).digest()
+        bucket = int.from_bytes(digest[:8], "little") % self._buckets
+        low, high = int.from_bytes(digest[8:16], "little") or 1, int.from_bytes(digest[16:], "little")
+        where, what = self._hash(b"n" + network), self._hash(b"p" + program) if program else 0
+        if not self._lock(bucket):
+            return Sighting(False, False, known=False)
+        try:
+            return self._compare(_HEADER + bucket * _BUCKET, (low, high, where, what), until, now)
+        finally:
+            lockf(self._fd, LOCK_UN, 1, bucket)
+
+    def _compare(self, base: int, seen: tuple[int, int, int, int], until: int, now: int) -> Sighting:
+        """MUST be called under the bucket's lock."""
+        words = self._words
+        low, high, where, what = seen
+        columns = [words[base + n * _PLACES : base + (n + 1) * _PLACES].tolist() for n in range(5)]
+        lows, highs, networks, programs, ends = columns
+        for place in range(_PLACES):
+            if lows[place] == low and highs[place] == high and ends[place] > now:
+                if not programs[place]:
+                    words[base + 3 * _PLACES + place] = what
+                changed = bool(what and programs[place] and what != programs[place])
+                return Sighting(networks[place] != where, changed)
+        for place in range(_PLACES):
+            if ends[place] <= now:
+                # The end comes last: what a killed holder leaves is a free place.
+                for column, value in enumerate((low, high, where, what, until)):
+                    words[base + column * _PLACES + place] = value
+                return Sighting(False, False)
+        return Sighting(False, False, known=False)
+
+    def _hash(self, text: bytes) -> int:
+        return int.from_bytes(blake2b(text, digest_size=8, key=self._salt).digest(), "little") or 1
+
+    def _lock(self, bucket: int) -> bool:
+        deadline = 0.0
+        while True:
+            try:
+                lockf(self._fd, LOCK_EX | LOCK_NB, 1, bucket)
+            except (BlockingIOError, PermissionError):
+                moment = time.monotonic()
+                deadline = deadline or moment + _PATIENCE
+                if moment >= deadline:
+                    return False
+                time.sleep(0.0001)
+            else:
+                return True

@@ -1,0 +1,89 @@
+"""A token from elsewhere is news once for each place; from the usual place it costs a lookup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from interlock.gateway.peer import network_of, unmapped
+from interlock.gateway.whereabouts import TOLD, Whereabouts
+from interlock.model import Identity, Principal
+from interlock.snapshot.sightings import Sighting, SightingTable
+
+NOW, SECOND = 1_700_000_000 * 10**9, 10**9
+PROGRAM, OTHER = b"program1", b"program2"
+
+
+def of(number: int = 1) -> Identity:
+    principal = Principal("user", "login.example.com", "alice")
+    return Identity(
+        principal, str(principal), ("jwt",), issuer="https://login", expires=NOW + 60 * SECOND,
+        handles=(number.to_bytes(32, "big"),),
+    )  # fmt: skip
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        SightingTable.create(folder / "sightings", 1024).close()
+        self.workers = [Whereabouts(SightingTable.open(folder / "sightings")) for _ in range(2)]
+
+    def look(self, address: str, program: bytes = PROGRAM, worker: int = 0, number: int = 1) -> tuple[Sighting, bool]:
+        network = network_of(unmapped(address))
+        return self.workers[worker].look(of(number), network, program, NOW, SECOND)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "moved"),
+    [
+        ("192.0.2.7", "192.0.2.250", False),
+        ("192.0.2.7", "192.0.3.7", True),
+        ("::ffff:192.0.2.7", "192.0.2.8", False),
+        ("2001:db8:1:2::7", "2001:db8:1:2:ffff::1", False),
+        ("2001:db8:1:2::7", "2001:db8:1:3::7", True),
+        ("192.0.2.7", "2001:db8::1", True),
+    ],
+)
+def test_a_network_is_a_24_or_a_64(bench: Bench, first: str, then: str, moved: bool) -> None:
+    assert bench.look(first) == (Sighting(False, False), False)
+    for worker in (0, 1):
+        sighting, news = bench.look(then, worker=worker)
+        assert sighting.moved is moved
+        assert news is moved
+
+
+def test_it_is_news_once_for_each_place(bench: Bench) -> None:
+    bench.look("192.0.2.7")
+    assert [bench.look("192.0.3.7")[1] for _ in range(3)] == [True, False, False]
+    assert bench.look("192.0.2.7") == (Sighting(False, False), False)
+    assert bench.look("192.0.3.9") == (Sighting(True, False), False), "there again"
+    assert bench.look("192.0.4.7")[1]
+    assert bench.look("192.0.2.7", OTHER) == (Sighting(False, True), True)
+
+
+def test_a_token_in_many_hands_does_not_fill_the_record(bench: Bench) -> None:
+    bench.look("192.0.2.7")
+    found = [bench.look(f"198.51.{n}.7") for n in range(100)]
+    assert all(sighting.moved for sighting, _ in found)
+    assert sum(news for _, news in found) == TOLD
+
+
+def test_the_usual_place_costs_no_look_into_the_table(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.look("192.0.2.7")
+    monkeypatch.delattr(SightingTable, "see")
+    assert bench.look("192.0.2.7") == (Sighting(False, False), False)
+
+
+def test_what_could_not_be_remembered_is_tried_again(tmp_path: Path) -> None:
+    SightingTable.create(tmp_path / "small", 16).close()
+    worker = Whereabouts(SightingTable.open(tmp_path / "small"))
+    network = network_of(unmapped("192.0.2.7"))
+    for number in range(17):
+        sighting, _ = worker.look(of(number), network, b"", NOW, SECOND)
+    assert not sighting.known
+    assert worker.look(of(16), network, b"", NOW, 61 * SECOND)[0].known
