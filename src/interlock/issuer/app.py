@@ -74,6 +74,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     methods: tuple[str, ...]
     slow: Callable[[Request], bool] = lambda _request: True
     page: bool = False  # a person sees it
+    guarded: bool = False  # the gateway has judged the token, for exactly these methods
 
 
 def _token(issuer: Issuer, request: Request) -> Response:
@@ -121,7 +122,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     INTROSPECT: Endpoint(introspect, ("POST",), _introspect_is_slow),
     REVOKE: Endpoint(revoke, ("POST",)),
     PAR: Endpoint(push, ("POST",)),
-    USERINFO: Endpoint(userinfo, ("GET", "POST")),
+    USERINFO: Endpoint(userinfo, ("GET", "POST"), guarded=True),
     AUTHORIZE: Endpoint(authorize, ("GET", "POST"), page=True),
     f"{AUTHORIZE}/continue": Endpoint(go_on, ("GET",), page=True),
     f"{AUTHORIZE}/consent": Endpoint(decide, ("POST",), page=True),
@@ -138,8 +139,8 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     metadata.WELL_KNOWN_OPENID: Endpoint(_server_metadata, ("GET",), _quick),
     metadata.WELL_KNOWN_RESOURCE: Endpoint(_resource_metadata, ("GET",), _quick),
     signals.WELL_KNOWN: Endpoint(signals.metadata, ("GET",), _quick),
-    signals.STREAMS: Endpoint(signals.manage, ("GET", "POST", "PATCH", "PUT", "DELETE")),
-    signals.STATUS: Endpoint(signals.status, ("GET", "POST")),
+    signals.STREAMS: Endpoint(signals.manage, ("GET", "POST", "PATCH", "PUT", "DELETE"), guarded=True),
+    signals.STATUS: Endpoint(signals.status, ("GET", "POST"), guarded=True),
     signals.ADD_SUBJECT: Endpoint(signals.add_subject, ("POST",)),
     signals.REMOVE_SUBJECT: Endpoint(signals.remove_subject, ("POST",)),
     signals.VERIFY: Endpoint(signals.verify, ("POST",)),
@@ -164,7 +165,8 @@ def handle(issuer: Issuer, request: Request) -> Answer:
     endpoint = endpoint_of(request.path)
     if endpoint is None:
         return json_response({"error": "not_found"}, 404)
-    if request.method not in endpoint.methods and not (request.method == "HEAD" and "GET" in endpoint.methods):
+    asked = "GET" if request.method == "HEAD" and not endpoint.guarded else request.method
+    if asked not in endpoint.methods:
         return json_response({"error": "invalid_request"}, 405, (("allow", ", ".join(endpoint.methods)),))
     try:
         answer = endpoint.handle(issuer, request)

@@ -110,6 +110,9 @@ def _by_assertion(issuer: Issuer, request: Request) -> Known:
         raise _refused(request, f"assertion: {problem.reason} {problem.note}") from None
     if claims.get("iss") != client_id or form.get("client_id", client_id) != client_id:
         raise _refused(request, "the assertion is of another client")
+    # A signed request travels through browsers, and may have the same `typ`, `aud` and `iss` (RFC 9101 section 10.8).
+    if "response_type" in claims or "redirect_uri" in claims:
+        raise _refused(request, "the assertion is a request for authorization")
     audience = claims.get("aud")
     # One audience, and that the issuer's own: with several, or an endpoint's, another server could have asked for it
     # (RFC 7523bis). Endpoints are still taken where no profile forbids it, since many libraries send them.

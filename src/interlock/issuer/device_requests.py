@@ -20,8 +20,7 @@ from typing import Final
 import msgspec
 
 from interlock.clock import SECOND
-from interlock.issuer.codes import Full
-from interlock.issuer.lockout import network
+from interlock.issuer.codes import Full, place_of
 from interlock.store.clients import Grant
 
 ALPHABET: Final = "BCDFGHJKLMNPQRSTVWXZ"  # section 6.1: no vowels, so no words; nothing that looks like another
@@ -30,7 +29,7 @@ LIVES: Final = 600 * SECOND
 INTERVAL: Final = 5  # seconds between two polls, and what each that is too early adds (section 3.5)
 EARLY: Final = SECOND // 2  # by which a poll may be early on its way
 KEPT: Final = 20_000
-OF_ONE: Final = 500  # of one network
+OF_ONE: Final = 500  # of one place
 REMEMBERED: Final = 600 * SECOND  # after its time, to say that it has expired
 MISSES: Final = 10
 WINDOW: Final = 30 * 60 * SECOND
@@ -86,14 +85,14 @@ class DeviceRequests:
         self._key = secrets.token_bytes(32)
         self._by_device: dict[bytes, _Entry] = {}
         self._by_user: dict[bytes, _Entry] = {}
-        self._places: dict[str, int] = {}  # how many came from one network
+        self._places: dict[str, int] = {}  # how many came from one
         self._misses: dict[str, tuple[int, int]] = {}  # since when, how many
         self._lock = threading.Lock()
         self._swept = 0
 
     def open(self, request: DeviceRequest) -> tuple[str, str]:
         """Keep a request; gives its device code and its user code. Raises `Full`."""
-        now, place = request.created, network(request.source)
+        now, place = request.created, place_of(request.source)
         with self._lock:
             self._sweep(now)
             if len(self._by_device) >= KEPT or self._places.get(place, 0) >= OF_ONE:
@@ -185,7 +184,7 @@ class DeviceRequests:
             if now >= entry.request.expires + REMEMBERED:
                 del self._by_device[device]
                 self._by_user.pop(entry.user, None)
-                place = network(entry.request.source)
+                place = place_of(entry.request.source)
                 self._places[place] -= 1
                 if not self._places[place]:
                     del self._places[place]

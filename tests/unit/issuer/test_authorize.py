@@ -314,6 +314,8 @@ def test_userinfo_is_for_tokens_of_people_that_say_openid(app: Desk) -> None:
     machine = told(app.token("machine", grant_type="client_credentials"))["access_token"]
     assert app.send("GET", "/oauth/userinfo", headers={"authorization": f"Bearer {machine}"}).status == 403
     assert app.send("GET", "/oauth/userinfo", headers={"authorization": "Bearer x"}).status == 401
+    # The gateway judges GET and POST, what a token is bound to included; HEAD comes with the pages for people.
+    assert app.send("HEAD", "/oauth/userinfo", headers={"authorization": f"Bearer {token}"}).status == 405
     app.people.may = False
     assert app.send("GET", "/oauth/userinfo", headers={"authorization": f"Bearer {token}"}).status == 401
 

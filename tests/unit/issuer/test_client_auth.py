@@ -390,6 +390,12 @@ def test_what_is_signed_for_something_else_is_no_assertion(desk: Desk, client: A
         assert error(client.ask(kind=kind)) == REFUSED
 
 
+def test_a_request_object_of_the_same_type_is_no_assertion(desk: Desk, client: Assertions) -> None:
+    """It has been in somebody's browser; libraries call both `JWT`, and some say `sub` in both."""
+    for more in ({"response_type": "code"}, {"redirect_uri": "https://app.example.com/back"}):
+        assert error(client.ask(client_id="signer", **more)) == REFUSED
+
+
 def test_our_own_tokens_are_no_assertions(desk: Desk, client: Assertions) -> None:
     token = told(client.ask())["access_token"]
     assert error(client.send(token)) == REFUSED

@@ -320,6 +320,8 @@ def test_nobody_fills_the_table_alone() -> None:
         ask(f"2001:db8::{number:x}")
     with pytest.raises(Full):
         ask("2001:db8::ffff")
+    with pytest.raises(Full):
+        ask("2001:db8:0:ffff::1")  # of 65,536 such networks that one line may have
     ask("2001:db8:1::1")
     later = DeviceRequest(client_id="tv", scopes=(), audience=(), source="2001:db8::1", created=10**18 + 1200 * SECOND)
     devices.open(later)

@@ -139,10 +139,7 @@ def test_what_a_session_stood_for_ends_with_it(room: Room, what: str) -> None:
     assert page is not None
     (row,) = room.people.sessions(NOW)
     room.people.revoke_session(row.sid, "an operator", NOW)
-    if what == "totp":
-        page = browser.submit("/signin/totp", code=code(seed_of(page)))
-    else:
-        page = choose(browser, OTHER)
+    page = choose(browser, OTHER) if what == "password" else browser.submit("/signin/totp", code=code(seed_of(page)))
     assert page is not None
     assert page.has_form("/signin/password")
     assert room.accounts.factors(alice.id) == []
