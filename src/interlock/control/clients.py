@@ -218,7 +218,6 @@ class ClientDesk:
             raise UsageError(f"the client has no role {missing[0]!r} (it has: {', '.join(client.roles) or 'none'})")
         if not wanted.add and not wanted.remove:
             raise UsageError("say which roles with --add and --remove")
-        kept = (role for role in (*client.roles, *wanted.add) if role not in wanted.remove)
         act = acts.act(
             Event.CLIENT_CHANGE,
             {
@@ -229,7 +228,12 @@ class ClientDesk:
                 "removed": wanted.remove,
             },
         )
-        client = self._clients.change(client.client_id, roles=tuple(dict.fromkeys(kept)), acts=(*client.acts, act))
+
+        def change(current: Client) -> Client:
+            kept = [role for role in (*current.roles, *wanted.add) if role not in wanted.remove]
+            return msgspec.structs.replace(current, roles=tuple(dict.fromkeys(kept)), acts=(*current.acts, act))
+
+        client = self._clients.modify(client.client_id, change)
         self._changed(client)
         killed: list[int] = []
         if wanted.remove:

@@ -154,6 +154,8 @@ def _change(issuer: Issuer, request: Request, client: Client) -> Response:
 
     def turn(present: Client) -> Client:
         nonlocal text, access
+        if present.registration != client.registration:
+            raise _unauthorized("the registration access token was used meanwhile")
         present = msgspec.structs.replace(present, **fields, acts=(*present.acts, act))
         present, text, access = _with_secrets(issuer, present, request.now)
         return present

@@ -240,7 +240,9 @@ def test_5_4_1_what_outside_issuers_sign_with(desk: Desk) -> None:
     known = OutsideIssuers(desk.directory, lambda _issuer: None)
     for profile, taken in ((None, True), ("fapi2", False)):
         settings = OwnIssuer.model_validate({"url": URL, "assertions": [OUTSIDE], "profile": profile})
-        known.configure(settings, [outside.spec])
+        unnamed = Outside(desk, "https://unnamed.example.org")
+        known.configure(settings, [outside.spec, unnamed.spec])
+        assert isinstance(known.asserted.verify(unnamed.token().encode(), NOW), Refusal), "the file does not name it"
         found = known.asserted.verify(outside.token(rsa(), {"alg": "RS256"}, jti=f"r-{profile}").encode(), NOW)
         assert isinstance(found, Identity) is taken, profile
         strong = known.asserted.verify(outside.token(jti=f"e-{profile}").encode(), NOW)

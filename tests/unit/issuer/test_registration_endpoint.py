@@ -345,6 +345,29 @@ def test_another_way_to_authenticate_ends_the_one_before(desk: Desk) -> None:
     assert desk.token(made["client_id"], again["client_secret"], grant_type="client_credentials").status == 200
 
 
+def test_of_two_changes_at_once_one_is_made(desk: Desk) -> None:
+    made = registered(desk)
+    stale = desk.issuer.registry.get(made["client_id"])
+    assert stale is not None
+    wanted = {**WEB, "client_id": made["client_id"]}
+    assert own(desk, made, "PUT", wanted).status == 200
+    desk.issuer.registry.put(stale.client)  # as it was when the other request came
+    assert own(desk, made, "PUT", wanted).status == 401
+
+
+def test_a_change_brings_no_ended_secret_back(desk: Desk) -> None:
+    made = registered(desk, grant_types=["authorization_code", "client_credentials"])
+    stale = desk.issuer.registry.get(made["client_id"])
+    assert stale is not None
+    ended = tuple(msgspec.structs.replace(one, until=desk.clock.wall()) for one in stale.client.secrets)
+    desk.clients.change(made["client_id"], secrets=ended, roles=("caller",))  # while the request was on its way
+    wanted = {**WEB, "client_id": made["client_id"], "grant_types": ["authorization_code", "client_credentials"]}
+    changed = told(own(desk, made, "PUT", wanted))
+    assert desk.token(made["client_id"], made["client_secret"], grant_type="client_credentials").status == 401
+    assert desk.token(made["client_id"], changed["client_secret"], grant_type="client_credentials").status == 200
+    assert desk.clients.get(made["client_id"]).roles == ("caller",)
+
+
 def test_what_removes_itself_takes_its_tokens_along(desk: Desk) -> None:
     made = registered(desk, grant_types=["authorization_code", "client_credentials"])
     token = told(desk.token(made["client_id"], made["client_secret"], grant_type="client_credentials"))["access_token"]
