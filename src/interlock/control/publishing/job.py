@@ -180,9 +180,9 @@ class _Publisher:
             shared.candidate = candidate
             shared.number += 1
             for one in self._witnesses:
-                if one.name in self._shared.cosignatures:
-                    one.done = self._shared.number
-            self._shared.changed.notify_all()
+                if one.name in shared.cosignatures:
+                    one.done = shared.number
+            shared.changed.notify_all()
         self._seen = seen
         self._open = True
         self._enough_since = 0
@@ -190,12 +190,10 @@ class _Publisher:
         self._look_at_round(now)
 
     def _look_at_round(self, now: int) -> None:
-        with self._shared.changed:
-            have = dict(self._shared.cosignatures)
-            candidate, waiting = (
-                self._shared.candidate,
-                any(one.is_asked(self._shared.number) for one in self._witnesses),
-            )
+        shared = self._shared
+        with shared.changed:
+            have, candidate = dict(shared.cosignatures), shared.candidate
+            waiting = any(one.is_asked(shared.number) for one in self._witnesses)
         assert candidate is not None
         enough = len(have) >= self._status.require
         if enough:
