@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from interlock.clock import SECOND, SystemClock
+from interlock.clock import SystemClock
 from interlock.control.build import SnapshotBuilder
 from interlock.control.certificates import ensure_certificate
 from interlock.control.check import load_checked
@@ -50,7 +50,6 @@ from interlock.keys.inventory import KEK
 from interlock.model import Event, Principal
 from interlock.snapshot import Counter, MetricsPage, NodePage, Tallies
 from interlock.snapshot.page import CONTROL_SEEN_NS, CONTROL_SLOT, READY
-from interlock.store.clients import Clients
 from interlock.store.risks import Risks
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ SUBJECTS = 30.0
 PRUNING = 86_400.0
 COUNTING = 5.0
 EXPIRING = 3600.0
-KEPT = 7 * 86_400 * SECOND  # a grant that is over: who comes with its token is told nothing else, but the record is
 OVERLAY = 1024 * 1024  # bytes of changes after which a new snapshot takes them in
 READERS = 2  # questions to the record at a time
 FOLLOWERS = 8  # who watch the record at a time
@@ -419,8 +417,8 @@ class Control:
             await asyncio.sleep(ISSUING)
             try:
                 await self._change(self._tend_issuer)
-            except InterlockError as problem:
-                self._log.error("the issuer cannot be looked after", problem=str(problem))
+            except Exception as problem:  # whatever it was, the next key MUST be published in time
+                self._log.error("the issuer cannot be looked after", problem=repr(problem))
 
     async def _keep_subjects(self) -> None:
         """Take in who ended segments name, and go through with erasures: their keys are turned from here."""
@@ -486,7 +484,6 @@ class Control:
             self._log.info("revocations that are over were dropped", count=dropped)
             self._builder.rebuild()
             wait_for_workers(self._builder)
-        Clients(self._desk.state).forget_grants(self._clock.wall() - KEPT)
 
     async def _prune(self, actor: Principal, *, dry_run: bool = False) -> dict[str, Any]:
         """The plan may take long, and must not keep anybody from revoking a key."""
