@@ -48,6 +48,7 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
     details: tuple[dict[str, Any], ...] = ()
     jkt: bytes = b""  # of the DPoP key that the code will be bound to (RFC 9449 section 10)
     pushed: str = ""  # the request_uri it came under
+    flow: str = ""  # of who is at it, if it was pushed: it is answered once, however often it is loaded
 
 
 class Redirected(Exception):

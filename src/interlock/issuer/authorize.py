@@ -45,13 +45,17 @@ def authorize(issuer: Issuer, request: Request) -> Response:
     except Redirected as found:
         note_refusal(issuer, request, known.client, found.problem)
         return told(issuer, found)
+    begun = issuer.codes.flows.get(asked.flow, request.now)
+    if isinstance(begun, Flow):
+        return _proceed(issuer, request, asked.flow, begun)
+    flow = Flow(asked, request.now)
     try:
-        name = issuer.codes.flows.put(
-            Flow(asked, request.now), request.now + FLOW_LIVES, request.now, place=place_of(request.source)
-        )
+        name = issuer.codes.flows.put(flow, request.now + FLOW_LIVES, request.now, place=place_of(request.source))
     except Full:
         raise OAuthError("temporarily_unavailable", "too many people are signing in", status=503) from None
-    return _proceed(issuer, request, name, Flow(asked, request.now))
+    if asked.pushed:
+        issuer.codes.pushed.replace(asked.pushed, msgspec.structs.replace(asked, flow=name))
+    return _proceed(issuer, request, name, flow)
 
 
 def go_on(issuer: Issuer, request: Request) -> Response:
@@ -169,7 +173,8 @@ def _code(issuer: Issuer, request: Request, name: str, flow: Flow, session: Sess
     """Give the code, once for each flow."""
     asked, now = flow.asked, request.now
     issuer.may_date(session.principal, asked.client_id, now)  # else it would be taken for one from before
-    if issuer.codes.flows.take(name, now) is None:
+    answered_already = bool(asked.pushed) and issuer.codes.pushed.was_taken(asked.pushed)
+    if issuer.codes.flows.take(name, now) is None or answered_already:
         raise OAuthError("invalid_request", "this was answered already: go back to the application", status=400)
     if asked.pushed:
         issuer.codes.pushed.take(asked.pushed, now)

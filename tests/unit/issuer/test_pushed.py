@@ -70,6 +70,19 @@ def test_a_pushed_request_is_good_for_its_client_until_it_is_answered(app: Desk)
     assert again.status == 400
 
 
+@pytest.mark.parametrize("seconds", [1, 300])
+def test_a_pushed_request_that_was_loaded_twice_gives_one_code(app: Desk, seconds: int) -> None:
+    """Whoever comes by its name, and has somebody else sign in for it, does not get a code of their own."""
+    name = told(push(app, **REQUEST))["request_uri"]
+    for _ in range(2):
+        assert app.browse("/oauth/authorize", signed_in=False, client_id="app", request_uri=name).status == 303
+    app.clock.pass_seconds(seconds)
+    flows = [asked.flow for asked in app.people.asked]
+    answers = [app.browse("/oauth/authorize/continue", flow=flow) for flow in flows]
+    assert [answer.status for answer in answers] == [303, 400]
+    assert "code" in back(answers[0])
+
+
 def test_a_pushed_request_expires(app: Desk) -> None:
     name = told(push(app, **REQUEST))["request_uri"]
     app.clock.pass_seconds(90)
