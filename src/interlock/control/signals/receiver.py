@@ -17,8 +17,10 @@ call that brought it is on the record.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -47,6 +49,7 @@ AGAIN: Final = 30 * SECOND  # which are asked for no more often,
 WAITING: Final = 32  # and so many wait for at a time
 LOOK: Final = 0.2
 SAID: Final = 10 * SECOND  # refusals of what nobody has signed are told of no more often
+KNOWN_BAD: Final = 4096  # tokens
 ENGLISH: Final = ("content-language", "en")  # of every `description` (RFC 8935 section 2.3)
 ENDING: Final = ("revoke", "delete", "update")
 
@@ -95,6 +98,7 @@ class Receiver:
         self._untold = 0
         self._asked: dict[str, tuple[int, int]] = {}  # when newer keys were asked for, and how many wait for them
         self._swept = 0
+        self._known_bad: set[bytes] = set()  # SHA-256 of tokens whose refusal is on the record
 
     # -- pushed (RFC 8935)
 
@@ -179,9 +183,10 @@ class Receiver:
             polled = source is not None and source.settings.poll is not None
             return None if polled != (by == "poll") or (only and name != only) else source
 
-        source, found = verify_as(token, find, now, self._failed)
+        source, found = verify_as(token, find, now, partial(self._failed, token=token))
         if by == "push" and not source.shows(authorization):
-            raise self._failed(source.issuer, SetRefused("authentication_failed", "the token is not the one agreed on"))
+            refused = SetRefused("authentication_failed", "the token is not the one agreed on")
+            raise self._failed(source.issuer, refused, token)
         with self._lock(source.issuer):
             if self._kept.seen(source.issuer, found.jti):
                 return found
@@ -189,7 +194,7 @@ class Receiver:
                 self._act(source, found, now)
             except SetRefused as refused:
                 refused.authentic = True
-                raise self._failed(source.issuer, refused, found.jti) from None
+                raise self._failed(source.issuer, refused, token, found.jti) from None
             self._kept.remember(source.issuer, found.jti, now + source.max_age + source.leeway + SECOND)
         status = self.status_of(source.issuer)
         status.taken += 1
@@ -197,14 +202,24 @@ class Receiver:
         self._sweep(now)
         return found
 
-    def _failed(self, issuer: str, refused: SetRefused, jti: str = "") -> SetRefused:
-        """It is the issuer's own word and does not count: that is on the record."""
+    def _failed(self, issuer: str, refused: SetRefused, token: bytes, jti: str = "") -> SetRefused:
+        """It is the issuer's own word and does not count: that is on the record, once.
+
+        Whoever has come by a token that does not count can send it again and again.
+        """
         status = self.status_of(issuer)
         status.refused += 1
+        digest = hashlib.sha256(token).digest()
+        if digest in self._known_bad:
+            return refused
         self._acts().act(
             Event.SIGNAL_REFUSED,
             {"issuer": issuer, "jti": jti, "error": refused.code, "why": refused.note[:300], "by": "node"},
         )
+        with self._guard:
+            if len(self._known_bad) >= KNOWN_BAD:
+                self._known_bad.clear()
+            self._known_bad.add(digest)
         return refused
 
     def _act(self, source: OutsideSource, found: EventSet, now: int) -> None:

@@ -514,6 +514,15 @@ def test_a_bearer_token_is_asked_for_where_the_file_says_so(bench: Bench, monkey
     assert push(bench, token, authorization="Bearer hunter2-and-more").status == 202
 
 
+def test_a_token_that_does_not_count_fills_no_record_however_often_it_is_sent(bench: Bench) -> None:
+    """Signed, and come by: the call that brings it is on the record, the refusal once."""
+    for _ in range(20):
+        assert refused(bench, bench.set(SESSION_REVOKED, ALICE, jti="one", aud="others")) == "invalid_audience"
+    assert len(bench.acts.done) == 1
+    assert refused(bench, bench.set(SESSION_REVOKED, ALICE, jti="two", aud="others")) == "invalid_audience"
+    assert len(bench.acts.done) == 2
+
+
 def test_an_audience_of_its_own(bench: Bench) -> None:
     bench.configure(
         "identity: {issuers: [{issuer: https://login.example.com, audience: sp, algorithms: [RS256], "
