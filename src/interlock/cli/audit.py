@@ -10,7 +10,7 @@ import typer
 
 from interlock.cli import erase as erasing
 from interlock.cli.desk import Settings, perform
-from interlock.cli.output import print_json, printable, say, tell
+from interlock.cli.output import end_with, print_json, printable, say, tell
 from interlock.cli.proof import Keys, checkpoint, prove, verifier_of, verify_proof
 from interlock.cli.prune import prune
 
@@ -175,11 +175,7 @@ def query(
         if value is not None:
             arguments[name] = value
     done = perform(Settings.of(context), "audit.query", arguments, show)
-    for problem in done["problems"]:
-        tell(f"! {problem}")
-    if done["problems"]:
-        raise typer.Exit(1)
-    return None
+    return end_with(done["problems"])
 
 
 @app.command()

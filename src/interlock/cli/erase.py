@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.desk import Settings, perform
-from interlock.cli.output import fields, print_json, say, table, tell, working
+from interlock.cli.output import end_with, fields, print_json, say, table, tell, working
 
 hold = typer.Typer(help="Legal holds: what must not be erased.", no_args_is_help=True)
 
@@ -46,13 +46,10 @@ def erase(
         print_json({**receipt, "problems": problems})
     else:
         fields(receipt)
-    for problem in problems:
-        tell(f"! {problem}")
     if now and receipt["keys_turned"] is None:
-        tell("the keys of before are still there: a writer goes on in its segment. They are turned once it has ended.")
-        raise typer.Exit(1)
-    if problems:
-        raise typer.Exit(1)
+        waits = "a writer goes on in its segment. They are turned once it has ended."
+        problems = [*problems, f"the keys of before are still there: {waits}"]
+    end_with(problems)
 
 
 def _turned(settings: Settings, receipt: dict[str, Any]) -> dict[str, Any]:
@@ -75,10 +72,7 @@ def export(
     """
     done = perform(Settings.of(context), "audit.export", {"subject": subject}, lambda row: print_json(row, indent=None))
     tell(f"{done['count']} records")
-    for problem in done["problems"]:
-        tell(f"! {problem}")
-    if done["problems"]:
-        raise typer.Exit(1)
+    end_with(done["problems"])
 
 
 @hold.command()

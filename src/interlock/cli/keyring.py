@@ -8,7 +8,7 @@ import typer
 
 from interlock.cli.desk import Settings, perform
 from interlock.cli.key import duration
-from interlock.cli.output import fields, print_json, say, table, tell
+from interlock.cli.output import end_with, fields, print_json, say, table, tell
 
 app = typer.Typer(help="The node's own keys: list, rotate, say who answers for them.", no_args_is_help=True)
 
@@ -29,10 +29,7 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
     else:
         columns = ("name", "id", "purpose", "algorithm", "state", "created", "rotated", "sealed_under", "custodian")
         table(columns, [[_shown(column, key[column]) for column in columns] for key in found["keys"]])
-        for problem in found["problems"]:
-            tell(f"problem: {problem}")
-    if found["problems"]:
-        raise typer.Exit(1)
+    end_with(found["problems"])
 
 
 @app.command()

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import typer
+
 
 def say(text: str = "") -> None:
     """A line of the answer."""
@@ -21,6 +23,14 @@ def say(text: str = "") -> None:
 def tell(text: str) -> None:
     """A remark that is not part of the answer."""
     sys.stderr.write(printable(text) + "\n")
+
+
+def end_with(problems: Sequence[str]) -> None:
+    """Tell what is amiss, if anything is, and end the command with status 1 then."""
+    for problem in problems:
+        tell(f"! {problem}")
+    if problems:
+        raise typer.Exit(1)
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:

@@ -6,10 +6,8 @@ import json
 import sys
 from typing import Any
 
-import typer
-
 from interlock.cli.desk import Settings, perform
-from interlock.cli.output import print_json, printable, table, tell
+from interlock.cli.output import print_json, printable, table
 
 Value = Any
 
@@ -43,10 +41,7 @@ def ask(settings: Settings, sql: str, *, as_json: bool) -> None:
     done = perform(settings, "audit.sql", {"sql": sql}, shown)
     if terminal and not as_json:
         table(columns, rows)
-    for problem in done["problems"]:
-        tell(f"! {problem}")
-    if done["problems"]:
-        raise typer.Exit(1)
+    end_with(done["problems"])
 
 
 def _cell(value: Value) -> str:
