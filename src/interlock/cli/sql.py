@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from interlock.cli.desk import Settings, perform
-from interlock.cli.output import print_json, printable, table
+from interlock.cli.output import end_with, print_json, printable, table
 
 Value = Any
 
