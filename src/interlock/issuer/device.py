@@ -21,8 +21,10 @@ from interlock.issuer.http import Request, Response, json_response
 from interlock.issuer.lockout import network
 from interlock.issuer.registry import Known
 from interlock.issuer.service import Issuer
+from interlock.issuer.sessions import from_source
 from interlock.issuer.token import audience_of, scopes_of
 from interlock.model import Event
+from interlock.store.accounts import Account
 from interlock.store.clients import Grant
 
 PAGE: Final = "/oauth/device"
@@ -59,20 +61,20 @@ def device_authorization(issuer: Issuer, request: Request) -> Response:
     )
 
 
-def find(issuer: Issuer, user_code: str, *, account: str, source: str, now: int) -> tuple[DeviceRequest, Known]:
-    """What waits under a code that somebody typed who is signed in as `account` (its id), and whose client it is.
+def find(issuer: Issuer, user_code: str, *, account: Account, source: str, now: int) -> tuple[DeviceRequest, Known]:
+    """What waits under a code that somebody typed who is signed in as `account`, and whose client it is.
 
     Raises `OAuthError`: `invalid_request` for a code that there is not, 429 after too many of them.
     """
     devices = issuer.devices
-    keys = (f"account {account}", f"network {network(source)}")
+    keys = (f"account {account.id}", f"network {network(source)}")
     if not devices.may_try(keys, now):
         raise OAuthError("access_denied", "too many codes that there are not: try again in half an hour", status=429)
     asked = devices.find(user_code, now)
     known = issuer.registry.get(asked.client_id) if asked is not None else None
     if asked is None or known is None:
         if devices.missed(keys, now):
-            issuer.record.act(Event.DEVICE_LOCKED, {"account": account, "source": source})
+            issuer.record.act(Event.DEVICE_LOCKED, {"principal": account.principal, **from_source(source)})
         raise OAuthError("invalid_request", "there is no such code, or it has expired")
     return asked, known
 
@@ -101,7 +103,8 @@ def approve(issuer: Issuer, user_code: str, grant: Grant, now: int) -> None:
             "scope": " ".join(grant.scopes),
             "audience": list(grant.audience),
             "session": grant.session,
-            "device": asked.source,
+            "by": "device",
+            **from_source(asked.source),
             **({"details": list(grant.details)} if grant.details else {}),
         },
     )

@@ -45,7 +45,7 @@ def page(issuer: Issuer, request: Request) -> Response:
         return issuer.people.ask_device(request, session, device.PAGE)
     code = issuer.people.device_code(request, session)
     try:
-        asked, known = device.find(issuer, code, account=session.account.id, source=request.source, now=request.now)
+        asked, known = device.find(issuer, code, account=session.account, source=request.source, now=request.now)
     except OAuthError as problem:
         if problem.status != 400:
             raise

@@ -83,7 +83,8 @@ def test_a_device_gets_what_alice_allows_it(tv: Desk) -> None:
     assert tv.record.of(Event.GRANT_GIVE) == []
     assert b"Connected" in allow(tv, codes["user_code"]).body
     (act,) = tv.record.of(Event.GRANT_GIVE)
-    assert (act["principal"], act["client"], act["device"]) == ("user:interlock/alice", "tv", "198.51.100.9")
+    assert (act["principal"], act["client"], act["by"]) == ("user:interlock/alice", "tv", "device")
+    assert act["subject"] == "source:198.51.100.9", "sealed, as addresses are"
     body = told(poll(tv, codes["device_code"]))
     claims = claims_of(body["access_token"])
     assert (claims["principal"], claims["client_id"]) == ("user:interlock/alice", "tv")
@@ -285,7 +286,7 @@ def test_guessing_ends_after_ten_codes_for_the_account_wherever_it_comes_from(tv
     tv.people.sign_in_now(tv.clock.wall(), sid="sid-2")
     assert typed(tv, code).status == 429, "signing in again begins nothing anew"
     (act,) = tv.record.of(Event.DEVICE_LOCKED)
-    assert act["account"] == "usr-alice"
+    assert act == {"principal": "user:interlock/alice", "subject": "source:198.51.100.9"}
     tv.clock.pass_seconds(30 * 60)
     tv.people.sign_in_now(tv.clock.wall())
     assert allow(tv, told(begin(tv))["user_code"]).status == 200
@@ -295,10 +296,10 @@ def test_guessing_from_one_network_is_one_guesser(tv: Desk) -> None:
     find = {"now": tv.clock.wall(), "source": "2001:db8::1"}
     for number in range(10):
         with pytest.raises(OAuthError, match="no such code"):
-            device.find(tv.issuer, "BBBBBBBB", account=f"usr-{number}", **find)
+            device.find(tv.issuer, "BBBBBBBB", account=replace(tv.people.account, id=f"usr-{number}"), **find)
     find["source"] = "2001:db8::ffff"
     with pytest.raises(OAuthError) as locked:
-        device.find(tv.issuer, "BBBBBBBB", account="usr-another", **find)
+        device.find(tv.issuer, "BBBBBBBB", account=replace(tv.people.account, id="usr-another"), **find)
     assert locked.value.status == 429
 
 
