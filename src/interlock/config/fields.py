@@ -45,7 +45,7 @@ RESERVED = frozenset({"public", "none", "interlock"})
 class Section(BaseModel):
     """A mapping of the file: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # built once, with the whole file
 
 
 def fault(message: str, hint: str = "") -> PydanticCustomError:
