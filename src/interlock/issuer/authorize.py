@@ -40,6 +40,8 @@ def authorize(issuer: Issuer, request: Request) -> Response:
     """A browser comes from a client. Raises `OAuthError` for what the person alone can be told."""
     parameters = request.parameters if request.method == "GET" else request.form
     known = client_of(issuer, parameters)
+    if (session := issuer.people.session(request)) is not None:  # before a signed request is used up
+        issuer.may_date(session.principal, known.client.client_id, request.now)
     try:
         asked = _read(issuer, known, parameters, request.now)
     except Redirected as found:

@@ -77,6 +77,13 @@ def test_a_code_is_dated_as_tokens_are(app: Desk) -> None:
     assert redeem(app, back(ask(app))["code"]).status == 200
 
 
+def test_waiting_spends_no_signed_request_and_keeps_nothing(app: Desk) -> None:
+    app.withdrawn = app.clock.wall() // SECOND + 1
+    with pytest.raises(NotYet):
+        ask(app)
+    assert app.issuer.codes.flows._values == {}
+
+
 def test_what_was_to_outlive_a_session_does_not_begin_after_it(app: Desk) -> None:
     """An operator who ends a stolen session ends the code that the thief has from it."""
     code = back(ask(app, scope="openid offline_access"))["code"]
