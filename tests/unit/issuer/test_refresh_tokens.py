@@ -205,13 +205,18 @@ def test_a_scope_may_be_narrowed_and_comes_back(family: Family) -> None:
 
 
 def test_a_resource_is_one_that_was_allowed(desk: Desk) -> None:
+    desk.issuer.settings = desk.settings.model_copy(update={"resources": ("https://api.example",)})
     family = Family(desk, audience=(URL, "https://api.example"))
     token, access = family.next(family.token)
     assert claims_of(access)["aud"] == [URL, "https://api.example"]
     token, access = family.next(token, resource="https://api.example")
     assert claims_of(access)["aud"] == "https://api.example"
     assert refused(family.use(token, resource="https://other.example"), "invalid_target")
-    assert family.next(token)
+    token, _ = family.next(token)
+    desk.issuer.settings = desk.settings  # the file names the other API no longer
+    assert refused(family.use(token, resource="https://api.example"), "invalid_target")
+    _, access = family.next(token)
+    assert claims_of(access)["aud"] == URL
 
 
 # -- bound ones

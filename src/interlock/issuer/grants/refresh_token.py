@@ -25,12 +25,14 @@ def refresh_token(issuer: Issuer, asked: Asked) -> Given:
         raise OAuthError("invalid_grant", "the refresh token is not good", note="who allowed it may not sign in now")
     scopes = scopes_of(asked.form.get("scope"), grant.scopes)
     resource = asked.form.get("resource")
-    if resource is not None and resource not in grant.audience:
+    known = {*issuer.settings.audiences, *issuer.settings.resources}  # the file may have changed since
+    audience = tuple(name for name in grant.audience if name in known and resource in (None, name))
+    if not audience:
         raise OAuthError("invalid_target", "this was not allowed for that resource")
     found = details.narrowed(issuer, asked.client, asked.form.get("authorization_details"), grant.details)
     access = msgspec.structs.replace(
         of_grant(grant, scopes),
-        audience=grant.audience if resource is None else (resource,),
+        audience=audience,
         jkt=asked.jkt,
         certificate=asked.certificate,
         details=found,
