@@ -95,7 +95,7 @@ class Desk:
 class Asking:
     """An authorization request with PKCE, of a client that means well unless told otherwise."""
 
-    def __init__(self, client: dict[str, Any], scope: str = "openid", **more: str) -> None:
+    def __init__(self, client: dict[str, Any], /, scope: str = "openid", **more: str) -> None:
         self.verifier = secrets.token_urlsafe(48)
         digest = hashlib.sha256(self.verifier.encode()).digest()
         self.parameters = {
@@ -118,7 +118,7 @@ class Asking:
         assert "code" in parameters(where), (where, person.text)
         return parameters(where)["code"]
 
-    def exchange(self, code: str, **changed: str) -> dict[str, str]:
+    def exchange(self, code: str, /, **changed: str) -> dict[str, str]:
         """The form that gets tokens for the code."""
         form = {
             "grant_type": "authorization_code",

@@ -113,7 +113,9 @@ def told(issuer: Issuer, found: Redirected) -> Response:
 def _judge(
     issuer: Issuer, client: Client, parameters: Mapping[str, str], redirect_uri: str, pushed: str
 ) -> AuthorizationRequest:
-    if parameters.get("response_type") != "code":
+    if "response_type" not in parameters:
+        raise OAuthError("invalid_request", "response_type is missing")
+    if parameters["response_type"] != "code":
         raise OAuthError("unsupported_response_type", "response_type must be code")
     if parameters.get("response_mode", "query") != "query":
         raise OAuthError("invalid_request", "response_mode must be query")

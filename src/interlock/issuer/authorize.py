@@ -12,9 +12,18 @@ import msgspec
 
 from interlock.clock import SECOND
 from interlock.issuer import jar, par
-from interlock.issuer.authorization_request import AuthorizationRequest, Redirected, answer, client_of, read, told
+from interlock.issuer.authorization_request import (
+    LONGEST_STATE,
+    AuthorizationRequest,
+    Redirected,
+    answer,
+    client_of,
+    read,
+    redirect_uri_of,
+    told,
+)
 from interlock.issuer.codes import Full, place_of
-from interlock.issuer.errors import OAuthError
+from interlock.issuer.errors import OAuthError, Repeated
 from interlock.issuer.flows import Asked, form_target
 from interlock.issuer.grants.authorization_code import CODE_LIVES, Code
 from interlock.issuer.http import Request, Response
@@ -38,7 +47,10 @@ class Flow(msgspec.Struct, frozen=True):
 
 def authorize(issuer: Issuer, request: Request) -> Response:
     """A browser comes from a client. Raises `OAuthError` for what the person alone can be told."""
-    parameters = request.parameters if request.method == "GET" else request.form
+    try:
+        parameters = request.parameters if request.method == "GET" else request.form
+    except Repeated as problem:
+        return _repeated(issuer, request, problem)
     known = client_of(issuer, parameters)
     if (session := issuer.people.session(request)) is not None:  # before a signed request is used up
         issuer.may_date(session.principal, known.client.client_id, request.now)
@@ -58,6 +70,17 @@ def authorize(issuer: Issuer, request: Request) -> Response:
     if asked.pushed:
         issuer.codes.pushed.replace(asked.pushed, msgspec.structs.replace(asked, flow=name))
     return _proceed(issuer, request, name, flow)
+
+
+def _repeated(issuer: Issuer, request: Request, problem: Repeated) -> Response:
+    """Told to the client (RFC 6749 section 4.1.2.1), if it is clear who that is and where; else raised again."""
+    once = problem.once
+    if "redirect_uri" not in once or "request" in once or "request_uri" in once:
+        raise problem
+    known = client_of(issuer, once)
+    redirect_uri = redirect_uri_of(known.client, once["redirect_uri"])
+    note_refusal(issuer, request, known.client, problem)
+    return told(issuer, Redirected(redirect_uri, once.get("state", "")[:LONGEST_STATE], problem))
 
 
 def go_on(issuer: Issuer, request: Request) -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from interlock.errors import InterlockError
 
 
@@ -26,6 +28,14 @@ class OAuthError(InterlockError):
         self.status = status
         self.fields = fields  # header fields of the answer
         self.note = note
+
+
+class Repeated(OAuthError):
+    """A parameter is given more than once. `once` are the others."""
+
+    def __init__(self, once: Mapping[str, str], note: str) -> None:
+        super().__init__("invalid_request", "a parameter is given more than once", note=note)
+        self.once = once
 
 
 class NotYet(Exception):

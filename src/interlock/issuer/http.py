@@ -6,6 +6,7 @@ known. A parameter MUST NOT be given twice (RFC 6749 section 3.1); one with an e
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
@@ -13,7 +14,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from interlock.issuer.errors import OAuthError
+from interlock.issuer.errors import OAuthError, Repeated
 from interlock.jose.encoding import Malformed, decode_json_object
 
 FORM = "application/x-www-form-urlencoded"
@@ -137,9 +138,9 @@ def _parameters(text: str) -> dict[str, str]:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS, errors="strict")
     except ValueError:
         raise OAuthError("invalid_request", "the parameters cannot be read") from None
-    found: dict[str, str] = {}
-    for name, value in pairs:
-        if name in found:
-            raise OAuthError("invalid_request", "a parameter is given more than once", note=f"{name!r:.80} twice")
-        found[name] = value
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        counted = Counter(name for name, _ in pairs)
+        once = {name: value for name, value in pairs if counted[name] == 1 and value}
+        raise Repeated(once, note=f"{counted.most_common(1)[0][0]!r:.80} twice")
     return {name: value for name, value in found.items() if value}

@@ -14,21 +14,25 @@ DONE = Response(200, NO_STORE)
 
 
 def revoke(issuer: Issuer, request: Request) -> Response:
-    """One token; unknown ones and those of others are answered alike (section 2.2)."""
+    """One token. An unknown one is no fault (section 2.2), another client's is (section 2.1); raises `OAuthError`."""
     client = authenticate(issuer, request).client
     text = request.form.get("token")
     if text is None:
         raise OAuthError("invalid_request", "token is missing")
     if text.startswith("ilr_"):
         grant = refresh_tokens.find(issuer, text)
-        if grant is not None and grant.client_id == client.client_id and not grant.revoked:
+        if grant is not None and grant.client_id != client.client_id:
+            raise _of_another()
+        if grant is not None and not grant.revoked:
             refresh_tokens.revoke_family(issuer, grant, request.now, "revoked by the client")
         return DONE
     try:
         identity = issuer.tokens.verify(text.encode("ascii"), request.now)
     except UnicodeEncodeError:
         return DONE
-    if isinstance(identity, Identity) and identity.claims.get("client_id") == client.client_id:
+    if isinstance(identity, Identity):
+        if identity.claims.get("client_id") != client.client_id:
+            raise _of_another()
         issuer.record.act(
             Event.GRANT_REVOKE,
             {
@@ -40,3 +44,8 @@ def revoke(issuer: Issuer, request: Request) -> Response:
         )
         issuer.revoker.token(identity.credential, identity.expires + 60 * SECOND)
     return DONE
+
+
+def _of_another() -> OAuthError:
+    """RFC 6749 section 5.2: "was issued to another client"."""
+    return OAuthError("invalid_grant", "the token was issued to another client")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
+from interlock.issuer.app import handle
 from interlock.issuer.codes import Once
-from interlock.issuer.http import Response
+from interlock.issuer.http import Request, Response
 from interlock.model import Event, Identity
 from tests.unit.issuer.desk import URL, Desk, claims_of, header, told
 
@@ -40,6 +41,20 @@ def ask(desk: Desk, *, signed_in: bool = True, **more: str) -> Response:
         **more,
     }
     return desk.browse("/oauth/authorize", signed_in=signed_in, **{k: v for k, v in query.items() if v != "-"})
+
+
+def asked_twice(desk: Desk, name: str, more: str = "") -> Response:
+    """A request in which one parameter stands twice."""
+    query = {
+        "response_type": "code",
+        "client_id": "app",
+        "redirect_uri": BACK,
+        "state": "st",
+        "code_challenge": CHALLENGE,
+        "code_challenge_method": "S256",
+    }
+    text = f"{urlencode(query)}&{name}=one&{name}=two{more}"
+    return handle(desk.issuer, Request("GET", "/oauth/authorize", query=text, now=desk.clock.wall()))
 
 
 def back(response: Response) -> dict[str, str]:
@@ -125,6 +140,7 @@ def test_a_code_does_not_outlive_the_session_nor_the_account(app: Desk) -> None:
         ({"code_challenge_method": "plain"}, "invalid_request"),
         ({"code_challenge_method": "-"}, "invalid_request"),
         ({"code_challenge": "short"}, "invalid_request"),
+        ({"response_type": ""}, "invalid_request"),
         ({"response_type": "token"}, "unsupported_response_type"),
         ({"response_type": "code id_token"}, "unsupported_response_type"),
         ({"response_mode": "fragment"}, "invalid_request"),
@@ -366,3 +382,23 @@ def test_a_silent_request_leaves_nothing_behind(app: Desk) -> None:
 def test_nobody_has_much_kept(app: Desk, change: dict[str, str]) -> None:
     assert back(ask(app, signed_in=False, **change))["error"] == "invalid_request"
     assert not app.issuer.codes.flows._values
+
+
+@pytest.mark.parametrize(("name", "told_to_the_client"), [("scope", True), ("fruit", True), ("client_id", False)])
+def test_a_parameter_that_is_given_twice_is_told_where_it_is_clear_to_whom(
+    app: Desk, name: str, told_to_the_client: bool
+) -> None:
+    found = asked_twice(app, name)
+    if told_to_the_client:
+        assert back(found)["error"] == "invalid_request"
+        assert back(found)["state"] == "st"
+    else:
+        assert header(found, "location") == ""
+
+
+@pytest.mark.parametrize("name", ["redirect_uri", "request", "request_uri"])
+def test_where_it_is_not_clear_where_to_go_nothing_is_sent_anywhere(app: Desk, name: str) -> None:
+    extra = "" if name == "redirect_uri" else f"&{name}=x"
+    found = asked_twice(app, "redirect_uri" if name == "redirect_uri" else "scope", extra)
+    assert found.status == 400
+    assert header(found, "location") == ""
