@@ -38,8 +38,6 @@ from interlock.issuer.people import People
 from interlock.issuer.service import Issuer, Notes, Proofs, Replays
 from interlock.issuer.signing import Keys
 from interlock.keys import Keyring, factor_key
-from interlock.keys.issuer_keys import ISSUER
-from interlock.model import Event
 from interlock.snapshot import IssuerSpec, NodePage, Revoked, Snapshot, TrustSpec
 from interlock.snapshot.page import GENERATION
 from interlock.store import State
@@ -127,9 +125,9 @@ class IssuerDesk:
         clock: Clock,
     ) -> None:
         self._paths = paths
-        self._keys = IssuerKeys(keyring, paths, clock)
-        self._clock = clock
         self.notes = CountedNotes(record)
+        self._keys = IssuerKeys(keyring, paths, clock, self.notes)
+        self._clock = clock
         self._clients = Clients(state)
         self._registrations = Registrations(state)
         self._lookup_key = keyring.lookup_key
@@ -218,18 +216,9 @@ class IssuerDesk:
         keys = self._keys.tend(issuer.settings, turn=turn)
         changed = keys.jwks != issuer.keys.jwks
         if changed:
-            self._tell_keys(issuer.keys, keys)
             issuer.tokens = self._verifier(issuer.settings, keys)
         issuer.keys = keys
         return changed
-
-    def _tell_keys(self, before: Keys, after: Keys) -> None:
-        """Put new ones on the record, as every rotation of a key."""
-        known = {signer.kid for signer in before.published}
-        for signer in after.published:
-            if signer.kid not in known:
-                details = {"key": ISSUER, "former": before.signer.kid, "new": signer.kid}
-                self.notes.act(Event.KEYRING_ROTATE, details)
 
     def _session_ended(self, sid: str, why: str) -> None:
         """What hangs on it ends: grants, unless they were to outlive it, and every access token that names it."""

@@ -17,6 +17,7 @@ from interlock.jose.signing import Signer, make_key
 from interlock.keys import Keyring
 from interlock.keys.inventory import Entry, Version
 from interlock.keys.issuer_keys import ISSUER, IssuerKey, Schedule, current, keep, load, plan
+from interlock.model import Event, Recorder
 
 if TYPE_CHECKING:
     from interlock.config import OwnIssuer
@@ -28,10 +29,11 @@ OVERLAP = 2 * 3600 * SECOND  # and for so long after: longer than any token live
 class IssuerKeys:
     """Those of one node. What is known is not read again: the keys they are sealed under may be far away."""
 
-    def __init__(self, keyring: Keyring, paths: Paths, clock: Clock) -> None:
+    def __init__(self, keyring: Keyring, paths: Paths, clock: Clock, acts: Recorder) -> None:
         self._keyring = keyring
         self._paths = paths
         self._clock = clock
+        self._acts = acts
         self._known: list[IssuerKey] = []
         self._signers: dict[IssuerKey, Signer] = {}
         self.described: list[SigningKey] = []
@@ -45,6 +47,9 @@ class IssuerKeys:
         keys = plan(before, schedule, now, make_key, turn=turn)
         signers = {key: self._signers.get(key) or Signer(key.pem, key.algorithm) for key in keys}
         if keys != before:
+            for new in (key for key in keys if before and key not in before):
+                former = Signer(before[-1].pem, before[-1].algorithm).kid
+                self._acts.act(Event.KEYRING_ROTATE, {"key": ISSUER, "former": former, "new": signers[new].kid})
             keep(self._keyring, keys)
             _note(self._keyring, keys, {key: signer.kid for key, signer in signers.items()})
         self._known, self._signers = keys, signers
@@ -63,9 +68,11 @@ class IssuerKeys:
         self._known = []
 
 
-def tend_keys(settings: OwnIssuer, keyring: Keyring, paths: Paths, clock: Clock, *, turn: bool = False) -> Keys:
+def tend_keys(
+    settings: OwnIssuer, keyring: Keyring, paths: Paths, clock: Clock, acts: Recorder, *, turn: bool = False
+) -> Keys:
     """The same, once."""
-    return IssuerKeys(keyring, paths, clock).tend(settings, turn=turn)
+    return IssuerKeys(keyring, paths, clock, acts).tend(settings, turn=turn)
 
 
 def _note(keyring: Keyring, keys: list[IssuerKey], kids: dict[IssuerKey, str]) -> None:

@@ -155,8 +155,7 @@ class KeyringDesk:
         elif name == ISSUER:
             if config.issuer is None:
                 raise UsageError("the file names no `issuer`")
-            record("")
-            done["id"] = tend_keys(config.issuer, keyring, self._paths, self._clock, turn=True).signer.kid
+            done["id"] = tend_keys(config.issuer, keyring, self._paths, self._clock, acts, turn=True).signer.kid
             turned()
         elif name == KEK:
             done |= self._rotate_kek(wanted, config, record)

@@ -63,7 +63,7 @@ def apply(
         if config.issuer is not None:
             from interlock.control.issuer_keys import tend_keys
 
-            tend_keys(config.issuer, keyring, paths, builder.clock)  # workers need them to verify its tokens
+            tend_keys(config.issuer, keyring, paths, builder.clock, acts)  # workers need them to verify its tokens
         node = compile_node(config, paths, builder.clock.wall())
     except InterlockError as problem:
         acts.act(Event.CONFIG_REFUSED, {"file": str(file), "problems": str(problem)[:4000]})
