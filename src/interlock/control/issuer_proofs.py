@@ -7,6 +7,7 @@ it was certainly made since, it is.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from interlock.jose import PROOF_ALGORITHMS
 from interlock.jose.dpop_nonce import Nonces
 from interlock.keys import Handover
 from interlock.model import Reason, Refusal
-from interlock.snapshot.replay import TOKENS, Claim, ReplayTable
+from interlock.snapshot.replay import CALLS, Claim, ReplayTable
 
 LATER = OAuthError(
     "temporarily_unavailable",
@@ -46,23 +47,27 @@ class GuardedProofs:
 
 
 class SharedReplays:
-    """What is named once, by 32 bytes."""
+    """What is named once, by 32 bytes.
+
+    Only what a client has signed comes here. So it is kept beside the proofs of calls, in whose region nobody brings
+    a key of their own, and not where strangers' proofs could leave no room for it.
+    """
 
     def __init__(self, table: ReplayTable, monotonic: Callable[[], int]) -> None:
         self._table = table
         self._monotonic = monotonic
 
-    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int) -> bool:
+    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int, of: str) -> bool:
         """Whether it was not used before. Raises `OAuthError` where that cannot be told."""
         claim = self._table.claim(
+            hashlib.sha256(b"client\0" + of.encode("utf-8", "surrogatepass")).digest(),
             name,
-            b"",
             iat=issued,
             wall=now,
             monotonic=self._monotonic(),
             window=max(SECOND, expires - issued),
             ahead=ahead,
-            region=TOKENS,
+            region=CALLS,
         )
         if claim is Claim.NEW:
             return True

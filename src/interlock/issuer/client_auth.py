@@ -127,7 +127,8 @@ def _by_assertion(issuer: Issuer, request: Request) -> Known:
         raise _refused(request, "the assertion has no jti")
     name = hashlib.sha256(f"assertion\0{client_id}\0{token_id}".encode()).digest()
     if request.proved.get("assertion") != name:  # else it was used by this very request, which had to wait
-        if not issuer.replays.claim(name, issued(claims, expires), expires, now, ahead=LEEWAY * SECOND):
+        since = issued(claims, expires)
+        if not issuer.replays.claim(name, since, expires, now, ahead=LEEWAY * SECOND, of=known.client.client_id):
             raise _refused(request, "the assertion was used before")
         request.proved["assertion"] = name
     return known

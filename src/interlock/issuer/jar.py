@@ -54,7 +54,8 @@ def open_request(issuer: Issuer, known: Known, text: str, now: int) -> dict[str,
     token_id = claims.get("jti")
     if isinstance(token_id, str) and token_id:
         name = hashlib.sha256(f"request\0{known.client.client_id}\0{token_id}".encode()).digest()
-        if not issuer.replays.claim(name, issued(claims, expires), expires, now, ahead=LEEWAY * SECOND):
+        since = issued(claims, expires)
+        if not issuer.replays.claim(name, since, expires, now, ahead=LEEWAY * SECOND, of=known.client.client_id):
             raise _refused("it was used before")
     if "request" in claims or "request_uri" in claims:
         raise _refused("it holds another request")

@@ -64,8 +64,10 @@ class Notes(Protocol):
 class Replays(Protocol):
     """What may be used once (RFC 7523 section 3, RFC 9449 section 11.1)."""
 
-    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int) -> bool:
+    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int, of: str) -> bool:
         """Whether `name` (32 bytes) was not claimed before. Raises `OAuthError` where that cannot be told.
+
+        `of`: the client that has proved to have made it; no client fills the room of all.
 
         It was made at `issued` and nobody takes it after `expires` (wall ns); the maker's clock may be `ahead`.
         """

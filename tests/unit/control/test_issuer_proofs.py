@@ -1,0 +1,70 @@
+"""What is good once at the authorization server: strangers leave room for clients, and clients for each other."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from interlock.clock import SECOND
+from interlock.control.issuer_proofs import SharedReplays
+from interlock.issuer.errors import OAuthError
+from interlock.snapshot.replay import TOKENS, Claim, ReplayTable
+
+NOW = 1_800_000_000 * SECOND
+MONOTONIC = 5_000 * SECOND
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> ReplayTable:
+    return ReplayTable.create(
+        tmp_path / "replays", wall=NOW - 3600 * SECOND, monotonic=MONOTONIC - 3600 * SECOND, slots=4096
+    )
+
+
+def claim(replays: SharedReplays, client: str, number: int) -> bool:
+    name = hashlib.sha256(f"{client} {number}".encode()).digest()
+    return replays.claim(name, NOW, NOW + 60 * SECOND, NOW, ahead=10 * SECOND, of=client)
+
+
+def has_room(replays: SharedReplays, client: str, number: int) -> bool:
+    """Whether one more is taken; what cannot be kept is refused as a fault of ours."""
+    try:
+        return claim(replays, client, number)
+    except OAuthError as problem:
+        assert problem.status == 503
+        return False
+
+
+def test_it_is_good_once(table: ReplayTable) -> None:
+    replays = SharedReplays(table, lambda: MONOTONIC)
+    assert claim(replays, "billing", 1)
+    assert not claim(replays, "billing", 1)
+    assert claim(replays, "billing", 2)
+
+
+def test_proofs_of_strangers_leave_room_for_assertions(table: ReplayTable) -> None:
+    replays = SharedReplays(table, lambda: MONOTONIC)
+    answers = {
+        table.claim(
+            hashlib.sha256(b"%d" % number).digest(),
+            b"jti",
+            iat=NOW,
+            wall=NOW,
+            monotonic=MONOTONIC,
+            window=60 * SECOND,
+            ahead=10 * SECOND,
+            region=TOKENS,
+        )
+        for number in range(4096)
+    }
+    assert Claim.FULL in answers, "anybody can fill the region of token endpoints"
+    assert all(claim(replays, "billing", number) for number in range(100))
+
+
+def test_a_client_fills_its_own_part(table: ReplayTable) -> None:
+    replays = SharedReplays(table, lambda: MONOTONIC)
+    assert 0 < sum(has_room(replays, "greedy", number) for number in range(4096)) <= 1024
+    assert not all(has_room(replays, "greedy", number) for number in range(4096, 4100))
+    assert sum(has_room(replays, f"client-{number}", number) for number in range(200)) > 100
