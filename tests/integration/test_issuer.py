@@ -387,7 +387,7 @@ def test_a_key_follows_another_while_the_node_runs(make_node: Callable[..., Node
     keys = eventually(lambda: _keys(node, 2), SOON + 4 * ISSUING)
     assert keys, "the next key is published half a day before it signs"
     (new,) = set(keys) - {old}
-    assert eventually(lambda: _known(node) == {old, new}), "and brought to the workers"
+    assert eventually(lambda: _known(node) == {old, new}, 60), "and brought to the workers"
     assert _kid(desk.token(who)) == old, "and does not sign yet"
     assert desk.opens(token) == 200
     node.stop()
