@@ -21,6 +21,7 @@ from tests.integration.upstream import Upstream
 
 BACK = "https://app.example.com/back"
 AFTER = "https://app.example.com/after"
+REFUSED = "token:refused"
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 CONFIG = """
 version: 1
@@ -56,6 +57,10 @@ class Desk:
         """The issuer comes up after the workers."""
         return self.http.get(f"{self.url}/.well-known/openid-configuration").status_code == 200
 
+    def metadata(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.http.get(f"{self.url}/.well-known/openid-configuration").json()
+        return found
+
     def client(self, name: str, *words: str) -> dict[str, Any]:
         """Make a client as an operator does."""
         made: dict[str, Any] = json.loads(self.node.cli("client", "create", name, *words, "--json").stdout)
@@ -83,13 +88,10 @@ class Desk:
         given = {"authorization": f"{scheme} {token}", **headers}
         return self.http.get(f"{self.url}/things", headers=given).status_code
 
-    def why(self, error: str = "") -> str:
-        """Why the last request for a token was refused, by the record."""
-        rows = [row for row in self.node.query("--acts") if row["event"] == "token:refused"]
-        assert rows, "nothing was refused"
-        detail = rows[0]["detail"]
-        assert not error or detail["error"] == error, detail
-        return str(detail["why"])
+    def refusals(self, **wanted: str) -> list[str]:
+        """Why requests were refused, by the record: of those whose details are `wanted`."""
+        acts = [act["details"] for act in self.node.query("--acts", "--limit", "100000") if act["event"] == REFUSED]
+        return [act["why"] for act in acts if wanted.items() <= act.items()]
 
 
 class Asking:

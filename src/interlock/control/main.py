@@ -289,6 +289,7 @@ class Control:
                 self._clock,
             )
             desk.client_changed = self._client_changed
+            desk.session_killed = self._say_farewell
             self._issuing.refresh = self._refresh_issuer
             self._issuing.ended = self._session_ended
             self._issuing.signals = desk.streams

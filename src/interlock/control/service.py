@@ -8,7 +8,7 @@ log does.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -27,8 +27,8 @@ from interlock.control.clients import (
     NamedClient,
     RotateClient,
 )
+from interlock.control.credentials import Dead, Doomed, OfCertificate, OfIssuer, OfToken, Plain
 from interlock.control.credentials import Named as NamedCredentials
-from interlock.control.credentials import OfCertificate, OfIssuer, OfToken, Plain
 from interlock.control.dependants import dependants
 from interlock.control.following import Follow, follow
 from interlock.control.keyring import Custodian, Destroyed, KeyringDesk, Turn
@@ -94,6 +94,7 @@ class Administration:
         self._writer = writer
         self.keys_turned: Callable[[], None] = lambda: None  # of a running node: what workers use was rotated
         self.client_changed: Callable[[Client], None] = lambda _client: None  # of a running issuer
+        self.session_killed: Callable[[str, str], None] = lambda _sid, _why: None  # likewise
         self._acts: ActRecorder | None = None
         self._lock = threading.Lock()
         self.stopping = threading.Event()  # ends what would go on for ever
@@ -191,7 +192,16 @@ class Administration:
     def revocations(self) -> RevocationDesk:
         state = self.state
         kept = dependants(state, lambda client: self.client_changed(client))
-        return RevocationDesk(state, Publisher(self.paths, self.page), self.clock, kept, self.outbox.revoked)
+        return RevocationDesk(state, Publisher(self.paths, self.page), self.clock, kept, self._tell)
+
+    def _tell(self, doomed: Doomed, dead: Sequence[Dead], now: int) -> None:
+        """Others hear of what was revoked, and the clients of a session that it is over."""
+        try:
+            self.outbox.revoked(doomed, dead, now)
+        finally:
+            for one in dead:
+                if one.kind == "session":
+                    self.session_killed(one.id, "revoked")
 
     @cached_property
     def outbox(self) -> Outbox:
