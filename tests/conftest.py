@@ -26,9 +26,18 @@ for known in [path for path in sys.path_importer_cache if Path(path).is_relative
     del sys.path_importer_cache[known]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not any(item.get_closest_marker("integration") or item.get_closest_marker("soak") for item in items):
-        return
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.getoption("numprocesses", None):  # those who collect cannot end the run
+        refuse_older()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    real = any(item.get_closest_marker("integration") or item.get_closest_marker("soak") for item in items)
+    if real and not hasattr(config, "workerinput"):
+        refuse_older()
+
+
+def refuse_older() -> None:
     for compiled in SOURCES.rglob("*.so"):
         source = compiled.with_name(compiled.name.partition(".")[0] + ".py")
         if source.exists() and source.stat().st_mtime > compiled.stat().st_mtime:

@@ -20,6 +20,8 @@ from typing import Any
 
 import httpx
 
+from interlock.audit import log_verifier
+from interlock.audit.prove import newest_checkpoint
 from interlock.cli.desk import data_dir_of
 from interlock.control.client import Client, Unanswered, Unreachable
 from interlock.control.status import read_status
@@ -181,6 +183,10 @@ class Node:
                 if time.monotonic() > end:
                     raise
             time.sleep(0.02)
+
+    def signed(self) -> int:
+        """How many records the newest checkpoint covers."""
+        return log_verifier(self.data / "keys").open(newest_checkpoint(self.data / "record")).size
 
     def verify(self) -> dict[str, Any]:
         return json.loads(self.cli("audit", "verify", "--json", check=False).stdout)

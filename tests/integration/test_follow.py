@@ -80,7 +80,7 @@ def test_calls_come_when_they_are_sealed_and_ctrl_c_ends_it(node: Node, key: str
             assert (row["resource"], row["decision"], row["status"]) == (f"/new/{number}", "allow", 200)
             assert row == {**node.row(f"/new/{number}")}
             delays.append((came - sealed) / 1e9)
-        assert sorted(delays)[len(delays) // 2] < 0.2, delays
+        assert sorted(delays)[len(delays) // 2] < 0.5, delays
         assert shown.end() == 0
         assert shown.lines.empty()
     (act,) = reads(node)

@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from tests.integration.conftest import CONFIG
-from tests.integration.node import Node, eventually
+from tests.integration.node import PLAIN, Node, eventually
 from tests.integration.upstream import Upstream
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.shared]
 
 
 def test_a_call_passes_and_is_on_the_record(node: Node, key: str, upstream: Upstream) -> None:
@@ -109,7 +109,7 @@ def test_an_answer_that_ends_with_the_connection(node: Node, key: str) -> None:
 
 
 def test_head_204_and_304_have_no_body_and_keep_the_connection(node: Node, key: str) -> None:
-    with httpx.Client(base_url=node.url, headers={"X-API-Key": key}, trust_env=False) as client:
+    with httpx.Client(base_url=node.url, headers={"X-API-Key": key}, **PLAIN) as client:
         assert client.head("/bytes/50").content == b""
         assert client.get("/status/204").content == b""
         assert client.get("/status/304").content == b""
@@ -262,7 +262,7 @@ def test_large_downloads_take_constant_memory(large: tuple[Node, Upstream], path
     node, _ = large
     key = str(node.key("down", "caller")["key"])
     before = node.peak()
-    with httpx.stream("GET", node.url + path, headers={"X-API-Key": key}, trust_env=False) as stream:
+    with httpx.stream("GET", node.url + path, headers={"X-API-Key": key}, **PLAIN) as stream:
         assert stream.status_code == 200
         assert sum(len(part) for part in stream.iter_bytes()) == 100 * MIB
     assert node.peak() - before < 8 * 1024

@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import httpx
 import pytest
 from joserfc.jwk import RSAKey
 
-from tests.integration.node import Node, eventually
+from tests.integration.node import Node, eventually, fetch
 from tests.integration.test_layers import Outside
 from tests.integration.upstream import Upstream
 
@@ -66,7 +65,7 @@ class Issuer:
 
 def usable(node: Node) -> list[bool]:
     """Of each issuer, whether its keys count, as the admin listener says."""
-    status = httpx.get(node.status()["admin"] + "/status", trust_env=False).json()
+    status = fetch(node.status()["admin"] + "/status").json()
     return [issuer["usable"] for issuer in status["issuers"]]
 
 
@@ -77,7 +76,7 @@ def test_keys_rotate_and_made_up_ones_cost_nothing(make_node: Callable[..., Node
     node = make_node(CONFIG.format(url=upstream.url, jwks=issuer.url)).start()
 
     def call(token: str, path: str = "/x") -> int:
-        answer = httpx.get(node.url + path, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=20)
+        answer = fetch(node.url + path, headers={"Authorization": f"Bearer {token}"})
         return answer.status_code
 
     # Nobody asks before the keys are there: what a worker asked for it does not ask for again for a while.
@@ -127,14 +126,14 @@ def test_an_issuer_that_was_never_there(make_node: Callable[..., Node], upstream
     issuer = Issuer()  # answers, but has no key
     node = make_node(CONFIG.format(url=upstream.url, jwks=issuer.url)).start()
     headers = {"Authorization": f"Bearer {outside.token()}"}
-    answer = httpx.get(node.url + "/early", headers=headers, trust_env=False, timeout=20)
+    answer = fetch(node.url + "/early", headers=headers)
     assert answer.status_code == 503
     assert upstream.seen == []
     assert node.row("/early")["reason"] == "issuer-unavailable"
     issuer.keys = [outside.rsa]
 
     def passes() -> bool:
-        return httpx.get(node.url + "/late", headers=headers, trust_env=False, timeout=20).status_code == 200
+        return fetch(node.url + "/late", headers=headers).status_code == 200
 
     assert eventually(passes, timeout=60, pause=0.5)
     issuer.close()

@@ -22,7 +22,7 @@ from joserfc.jws import JWSRegistry
 from interlock.config import SecretRef
 from interlock.keys import Keyring, load_kek
 from tests.integration.conftest import CONFIG
-from tests.integration.node import Node, eventually
+from tests.integration.node import Node, eventually, fetch
 from tests.integration.tokens import PIN, Token
 from tests.integration.upstream import Upstream
 from tests.integration.vault import Vault
@@ -62,7 +62,7 @@ def row(node: Node, name: str, state: str = "active") -> dict[str, Any]:
 
 
 def admin(node: Node, path: str) -> Any:
-    return httpx.get(node.status()["admin"] + path, trust_env=False, timeout=10).json()
+    return fetch(node.status()["admin"] + path).json()
 
 
 def identity_of(node: Node, upstream: Upstream, key: str) -> str:

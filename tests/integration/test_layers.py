@@ -394,13 +394,13 @@ roles: {{caller: [call]}}
 """
     node = make_node(config).start()
     one, two = node.key("one", "caller")["key"], node.key("two", "caller")["key"]
-    statuses = [httpx.get(node.url + "/limited", headers={"X-API-Key": one}, trust_env=False) for _ in range(40)]
+    statuses = [node.get("/limited", one) for _ in range(40)]
     assert sum(answer.status_code == 200 for answer in statuses) == 20
     refused = statuses[-1]
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) > 0
     assert "ratelimit" in refused.headers
-    assert httpx.get(node.url + "/limited", headers={"X-API-Key": two}, trust_env=False).status_code == 200
+    assert node.get("/limited", two).status_code == 200
     assert len(upstream.seen) == 21
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import itertools
 import json
 import os
 import re
@@ -20,7 +21,7 @@ import httpx
 import pytest
 
 from interlock.tlog import COSIGNATURE_V1, verifier_key
-from tests.integration.node import Node, eventually, free_port
+from tests.integration.node import PLAIN, Node, eventually, fetch, free_port
 from tests.integration.test_layers import Outside
 from tests.integration.upstream import Upstream
 from tests.unit.snapshot.prometheus import Series, parse, value
@@ -98,7 +99,7 @@ class Scrapes:
         self.moved: set[str] = set()
 
     def read(self) -> dict[Series, float]:
-        answer = httpx.get(self._url, trust_env=False, timeout=20)
+        answer = fetch(self._url)
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
         self.types, samples = parse(answer.text)
         for (name, _), number in samples.items():
@@ -119,7 +120,7 @@ def admin_of(node: Node) -> str:
 
     def answers() -> bool:
         with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(admin + "/metrics", trust_env=False, timeout=5).status_code == 200
+            return fetch(admin + "/metrics", timeout=5).status_code == 200
         return False
 
     assert eventually(answers, timeout=30)
@@ -176,14 +177,14 @@ def test_each_metric_moves_and_none_goes_back(
     assert 0 < scrapes.get("issuer_keys_age_seconds", issuer="https://login.example.com") < 300
 
     # A flood of refusals, on one connection and so on one worker.
-    with httpx.Client(base_url=node.url, trust_env=False) as client:
+    with httpx.Client(base_url=node.url, **PLAIN) as client:
         for _ in range(40):
             assert client.get("/key").status_code == 401
     scrapes.await_("refusals_total", 40, reason="credential-missing")
     scrapes.await_("refusals_counted_total", 10)
 
     # An upstream that closes a connection that was used before, twice: one retry, and a 502.
-    with httpx.Client(base_url=node.url, trust_env=False) as client:
+    with httpx.Client(base_url=node.url, **PLAIN) as client:
         assert client.get("/first").status_code == 200
         assert client.get("/die").status_code == 502
     scrapes.await_("upstream_retries_total")
@@ -238,7 +239,9 @@ def test_each_metric_moves_and_none_goes_back(
     assert scrapes.get("record_free_bytes") == pytest.approx(disk.f_bavail * disk.f_frsize, rel=0.2)
     for pid in node.pids("worker"):
         subprocess.run(["prlimit", "--pid", str(pid), "--fsize=20000:"], check=True)
-    assert eventually(lambda: node.get("/full").status_code == 503, timeout=60, pause=0)
+    # Paths of many lengths: of equal ones each segment would end alike, perhaps with an outcome, which refuses nobody.
+    lengths = itertools.cycle(range(200))
+    assert eventually(lambda: node.get("/full/" + "x" * next(lengths)).status_code == 503, timeout=60, pause=0)
     for pid in node.pids("worker"):
         subprocess.run(["prlimit", "--pid", str(pid), "--fsize=unlimited:"], check=True)
     scrapes.await_("record_failures_total")
@@ -295,10 +298,10 @@ def test_the_status_page_says_the_same(make_node: Callable[..., Node], upstream:
     admin = admin_of(node)
 
     def issuers() -> dict[str, dict[str, object]]:
-        status = json.loads(httpx.get(admin + "/status", trust_env=False, timeout=20).text)
+        status = json.loads(fetch(admin + "/status").text)
         return {one["issuer"]: one for one in status["issuers"]}
 
     assert eventually(lambda: issuers()["https://login.example.com"]["age_seconds"] is not None, timeout=20)
     assert issuers()["https://gone.example.com"]["age_seconds"] is None
-    status = httpx.get(admin + "/status", trust_env=False, timeout=20).json()
+    status = fetch(admin + "/status").json()
     assert status["record"]["free_bytes"] > 0

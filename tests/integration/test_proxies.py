@@ -51,7 +51,7 @@ class Door:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         if key:
             fields["X-API-Key"] = key
-        with httpx.Client(transport=httpx.HTTPTransport(local_address=source), timeout=20) as client:
+        with httpx.Client(transport=httpx.HTTPTransport(local_address=source, verify=False), timeout=20) as client:
             return client.get(self.node.url + path, headers=fields)
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from interlock.audit import LogVerifier
+from interlock.audit import LogVerifier, log_verifier
 from interlock.tlog import WitnessPolicy, parse_note, parse_vkey, verify_cosignatures
 from tests.integration.certificates import Authority
 from tests.integration.conftest import CONFIG
-from tests.integration.node import Node, eventually
+from tests.integration.node import Node, eventually, fetch
 from tests.integration.upstream import Upstream
 from tests.integration.witnesses import FalseWitness, WitnessProcess
 
@@ -60,7 +60,7 @@ def published(node: Node) -> bytes:
 
 
 def log_of(node: Node) -> LogVerifier:
-    return LogVerifier.of([vkey(node)])
+    return log_verifier(node.data / "keys")
 
 
 def vkey(node: Node) -> str:
@@ -81,10 +81,6 @@ def cosigners(node: Node, witnesses: Sequence[WitnessProcess], require: int) -> 
 def published_size(node: Node) -> int:
     data = published(node)
     return log_of(node).open(data).size if data else 0
-
-
-def newest_size(node: Node) -> int:
-    return int(json.loads(node.cli("audit", "checkpoint", "--json").stdout)["size"])
 
 
 @pytest.fixture
@@ -119,7 +115,7 @@ def test_two_of_three_with_one_down_then_all(
         key = str(node.key("another", "caller")["key"])
         for number in range(5):
             assert node.get(f"/x/{number}", key).status_code == 200
-        size = newest_size(node)
+        size = node.signed()
         assert eventually(lambda: published_size(node) >= size, 20), node.status()
         found = publishing(node)
         assert found["missing"] == ["witness.example.com/w3"]
@@ -138,7 +134,7 @@ def test_two_of_three_with_one_down_then_all(
         assert eventually(lambda: git(clone, "rev-parse", "HEAD") == git(bare, "rev-parse", "HEAD"), 10)
         # a proof for someone who trusts the witnesses
         row = node.query("--limit", "1")[0]["id"]
-        assert eventually(lambda: published_size(node) >= newest_size(node), 20)
+        assert eventually(lambda: published_size(node) >= node.signed(), 20)
         proof = tmp_path / "proof"
         node.cli("audit", "prove", row, "--out", str(proof))
         words = [word for one in witnesses for word in ("--witness", one.vkey)]
@@ -165,9 +161,7 @@ def git(folder: Path, *words: str) -> str:
 
 
 def metrics(node: Node) -> str:
-    import httpx
-
-    return httpx.get(f"{node.status()['admin']}/metrics", trust_env=False).text
+    return fetch(f"{node.status()['admin']}/metrics").text
 
 
 @pytest.mark.soak
@@ -193,7 +187,7 @@ def test_killed_under_load_what_is_published_is_always_whole_and_goes_on(
         assert len(cosigners(node, witnesses, 2)) == 2
         assert published_size(node) >= before
         before = published_size(node)
-    size = newest_size(node)
+    size = node.signed()
     assert eventually(lambda: published_size(node) >= size, 70), (node.status(), node.tail())
     assert node.verify()["ok"], node.verify()
     assert not any("alarm" in one or "history" in one or "set back" in one for one in node.status()["problems"])
@@ -213,7 +207,7 @@ def test_a_node_that_was_set_back_is_told_by_the_witness(
     node.start()
     for number in range(60):
         assert node.get(f"/open/{number}").status_code == 200
-    size = newest_size(node)
+    size = node.signed()
     assert eventually(lambda: published_size(node) >= size, 30), node.status()
     late = published(node)
     assert node.stop() == 0
@@ -253,7 +247,7 @@ def test_two_histories_under_one_key_and_a_replaced_log(
     node.start()
     for number in range(30):
         assert node.get(f"/open/{number}").status_code == 200
-    size = newest_size(node)
+    size = node.signed()
     assert eventually(lambda: published_size(node) >= size, 30), node.status()
     assert node.stop() == 0
     twin.start()
@@ -331,7 +325,7 @@ def test_an_idle_node_is_cosigned_again_each_minute(
     witness = make_witness("w1", [vkey(node)]).start()
     node.configure(with_record(upstream.url, 1, [(witness.vkey, witness.url)]))
     node.cli("reload")
-    assert eventually(lambda: published_size(node) >= newest_size(node), 30), node.status()
+    assert eventually(lambda: published_size(node) >= node.signed(), 30), node.status()
     before = published(node)
     assert eventually(lambda: published(node) != before, 80, pause=1), node.status()
     assert published_size(node) == log_of(node).open(before).size, "nothing happened meanwhile"

@@ -13,7 +13,7 @@ import pytest
 from interlock.model import Reason
 from tests.corpus.smuggling import CASES, Case
 from tests.integration.nginx import Nginx, executable
-from tests.integration.node import Node
+from tests.integration.node import PLAIN, Node
 from tests.integration.upstream import Upstream
 
 pytestmark = pytest.mark.integration
@@ -61,7 +61,7 @@ def marker(number: int) -> str:
 def run(node: Node) -> None:
     """Every case, each followed by a victim, whose request marks in the upstream's account where it ends."""
     wrong: list[str] = []
-    with httpx.Client(base_url=node.url, trust_env=False, timeout=10) as victim:
+    with httpx.Client(base_url=node.url, **PLAIN) as victim:
         for number, case in enumerate(CASES):
             answer = attack(node, case)
             expected = [200] * len(case.messages)

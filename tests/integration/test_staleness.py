@@ -17,7 +17,7 @@ from interlock.errors import SnapshotError
 from interlock.snapshot import NodePage
 from interlock.snapshot.page import PID, RECORDER_SLOT, SEALED_NS, slot_base
 from tests.integration.conftest import CONFIG
-from tests.integration.node import INTERLOCK, Node, eventually
+from tests.integration.node import INTERLOCK, Node, eventually, fetch
 from tests.integration.upstream import Upstream
 
 pytestmark = pytest.mark.integration
@@ -29,7 +29,7 @@ def refused(node: Node, key: str) -> bool:
 
 def reasons(node: Node) -> set[str]:
     """Why anything was refused; of the metrics, since what cannot be recorded is not in the record."""
-    text = httpx.get(node.status()["admin"] + "/metrics", trust_env=False, timeout=10).text
+    text = fetch(node.status()["admin"] + "/metrics").text
     found = re.findall(r'^interlock_refusals_total\{.*reason="([^"]+)".*\} (\d+)', text, re.MULTILINE)
     return {reason for reason, count in found if int(count)}
 

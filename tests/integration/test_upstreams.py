@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.integration.certificates import Authority
-from tests.integration.node import Node, eventually
+from tests.integration.node import PLAIN, Node, eventually
 from tests.integration.upstream import Upstream
 
 pytestmark = pytest.mark.integration
@@ -102,7 +102,7 @@ class Systems:
 
     def others_are_unhurt(self, service: str = "plain", calls: int = 3) -> None:
         """Whoever calls next gets the answer to his own question."""
-        with httpx.Client(base_url=self.node.url, trust_env=False, timeout=20) as client:
+        with httpx.Client(base_url=self.node.url, **PLAIN) as client:
             for number in range(calls):
                 path = f"/own/{time.monotonic_ns()}-{number}"
                 answer = client.get(path, headers={"X-API-Key": self.key, "Host": f"{service}.test"})

@@ -14,7 +14,7 @@ import pytest
 
 from interlock.tlog import WitnessPolicy, parse_cosignatures, parse_note, parse_size, verify_cosignatures
 from tests.integration.certificates import Authority
-from tests.integration.node import INTERLOCK, eventually
+from tests.integration.node import INTERLOCK, PLAIN, eventually, fetch
 from tests.integration.witnesses import WitnessProcess
 from tests.unit.witness.logs import Log
 
@@ -55,8 +55,8 @@ def test_it_cosigns_what_goes_on_and_nothing_else(make_witness: Callable[..., Wi
     assert witness.post(b"x").status_code == 400
     assert witness.post(Log("example.com/x").grow(1).request(0)).status_code == 404
     assert witness.post(Log(seed=5).grow(1).request(0)).status_code == 403
-    assert httpx.get(f"{witness.url}/add-checkpoint", trust_env=False).status_code == 405
-    assert httpx.post(f"{witness.url}/other", trust_env=False).status_code == 404
+    assert fetch(f"{witness.url}/add-checkpoint").status_code == 405
+    assert httpx.post(f"{witness.url}/other", **PLAIN).status_code == 404
     assert (witness.folder / "key").stat().st_mode & 0o777 == 0o600
     assert "private" not in witness.log.read_text()
     assert witness.stop() in (0, -15)
