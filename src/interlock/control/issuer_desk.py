@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interlock.clock import Clock
+from interlock.clock import SECOND, Clock
 from interlock.control.issuer_keys import IssuerKeys
 from interlock.control.issuer_notes import CountedNotes
 from interlock.control.issuer_outside import OutsideIssuers
@@ -49,6 +49,9 @@ from interlock.store.revocations import Revocations
 if TYPE_CHECKING:
     from interlock.config import OwnIssuer
     from interlock.issuer.signals.api import Transmitter
+
+
+MINUTE = 60 * SECOND
 
 
 class Known:
@@ -176,6 +179,7 @@ class IssuerDesk:
             hasher=self._hasher,
             waiting=self._waiting,
             ended=self._session_ended,
+            taken_back=self._taken_back,
         )
         issuer = Issuer(
             settings,
@@ -228,6 +232,13 @@ class IssuerDesk:
                 self._clients.revoke_grants(now, why, id=grant.id)
         self._revoker.session(sid)
         self.ended(sid, why)
+
+    def _taken_back(self, account: str, why: str) -> None:
+        """What somebody allowed clients ends, also what was to outlive the session."""
+        issuer, now = self.issuer, self._clock.wall()
+        life = 0 if issuer is None else issuer.settings.access_token
+        for grant in self._clients.revoke_grants(now, why, account=account):
+            self._revoker.family(grant.id, now + life + MINUTE)
 
     def farewells(self, sid: str) -> list[Farewell]:
         """What the clients of a session that is over are to be told."""

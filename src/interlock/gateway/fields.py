@@ -84,12 +84,12 @@ def _connected(call: Call) -> bytes:
     """
     lines = b"interlock-source: %b\r\n" % call.source.encode("ascii")
     certificate = call.peer.certificate
-    if certificate is not None and not (call.peer.trusted and _came_through(call)):
+    if certificate is not None and not (call.peer.trusted and came_through(call)):
         lines += b"interlock-certificate: %b\r\n" % b64encode(certificate.der)
     return lines
 
 
-def _came_through(call: Call) -> bool:
+def came_through(call: Call) -> bool:
     """Whether a trusted peer passes on somebody's call, and does not call itself."""
     if call.source != call.peer.address:
         return True

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from interlock.gateway.call import Call, Stream
 from interlock.gateway.cors import preflight_headers, response_headers
-from interlock.gateway.fields import called_url, client_address, forwarded_head, trace_parent
+from interlock.gateway.fields import called_url, came_through, client_address, forwarded_head, trace_parent
 from interlock.gateway.floods import Floods
 from interlock.gateway.http1 import RequestHead
 from interlock.gateway.peer import Peer, network_of, unmapped
@@ -280,7 +280,10 @@ class Pipeline:
         dpop = head.dpop
         if dpop is not None and call.possession is None:
             call.possession = Possession(dpop.token, dpop.proof, call.method, called_url(call))
-        return route.authenticate(head.bearer, head.api_key, peer.certificate, call.source, now, call.possession)
+        certificate = peer.certificate
+        if peer.trusted and certificate is not None and came_through(call):
+            certificate = None  # a proxy's, and nobody's who calls through it
+        return route.authenticate(head.bearer, head.api_key, certificate, call.source, now, call.possession)
 
     def _whereabouts(self, call: Call, identity: Identity, now: int) -> Refusal | None:
         """A token that comes from elsewhere than at first is put on the record; refused, where the route says so."""

@@ -154,8 +154,9 @@ class Enrolment:
         )
         if not done:
             return self._signin.again(request, flow, CHANGED)
-        # Whoever was signed in with the former one is not any more.
+        # Whoever was signed in with the former one is not any more, and what they allowed goes with them.
         means.sessions.revoke_account(account.id, "another password", request.now)
+        means.taken_back(account.id, "another password")
         changed = means.accounts.get(account.id).changed
         proved = (*(one for one in flow.proved if one != PWD), PWD)
         flow = replace(flow, changed=changed, proved=proved, invitation=b"", chosen=True, session="")

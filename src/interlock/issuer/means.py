@@ -68,6 +68,7 @@ class Means:
     pool: Pool
     outside: Mapping[str, Provider]  # by name
     waiting: Pool  # for outside providers
+    taken_back: Ended  # told an account's id and why: ends whatever it has allowed to clients, for good or not
 
     @classmethod
     def make(
@@ -81,6 +82,7 @@ class Means:
         hasher: Hasher,
         waiting: Pool | None = None,
         ended: Ended = lambda _sid, _why: None,
+        taken_back: Ended = lambda _account, _why: None,
     ) -> Means:
         """`pool`, `waiting` and `hasher` outlive a change of the file; `ended` is told of each session that is over."""
         accounts, signins = Accounts(state), SignIns(state)
@@ -106,6 +108,7 @@ class Means:
                 for name, provider in settings.outside.items()
             },
             waiting=waiting or Pool(at_once=4, name="outside"),
+            taken_back=taken_back,
         )
 
     def needed(self, asked: Asked) -> int:

@@ -16,7 +16,7 @@ from interlock.gateway.paths import canonicalize
 from interlock.gateway.peer import Peer
 from interlock.gateway.pipeline import Pipeline
 from interlock.gateway.route import Matched
-from interlock.model import ANONYMOUS, Identity, Pending, Principal, Reason, Refusal
+from interlock.model import ANONYMOUS, Identity, PeerCertificate, Pending, Principal, Reason, Refusal
 from interlock.snapshot.sightings import Sighting
 
 KNOWN = Identity(principal=Principal.parse("user:a/b"), text="user:a/b", methods=("jwt",))
@@ -197,6 +197,24 @@ def test_an_address_that_a_proxy_names_has_no_fingerprint() -> None:
     own.program = b"program1"
     house.pipeline.handle(house.call(peer=own))
     assert [(place[1], place[2]) for place in seen] == [(b"\xc0\0\2\7", b""), (b"\xc0\0\2\7", b"program1")]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "field", "shown"),
+    [
+        (False, b"X-Forwarded-For: 192.0.2.7", True),  # a stranger's invention
+        (True, b"Accept: */*", True),  # the proxy itself calls
+        (True, b"X-Forwarded-For: 192.0.2.7", False),
+        (True, b"Via: 1.1 edge", False),
+    ],
+)
+def test_a_proxys_certificate_authenticates_nobody_who_calls_through_it(
+    trusted: bool, field: bytes, shown: bool
+) -> None:
+    house = House()
+    certificate = PeerCertificate(b"certificate", b"f" * 32)
+    house.pipeline.handle(house.call(field, peer=Peer("10.0.0.1", trusted=trusted, certificate=certificate)))
+    assert house.shown[0][2] == (certificate if shown else None)
 
 
 def aborts(monkeypatch: pytest.MonkeyPatch) -> list[Reason]:

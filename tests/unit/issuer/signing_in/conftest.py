@@ -105,6 +105,7 @@ class Room:
 
         self.settings = OwnIssuer.model_validate({"url": "https://id.example.com", **settings})
         self.ended: list[tuple[str, str]] = []
+        self.taken_back: list[tuple[str, str]] = []
         self.pool = Pool()
         self.hasher = Hasher(memory_kib=64, passes=1)
         self.means = Means.make(
@@ -115,6 +116,7 @@ class Room:
             pool=self.pool,
             hasher=self.hasher,
             ended=lambda sid, why: self.ended.append((sid, why)),
+            taken_back=lambda account, why: self.taken_back.append((account, why)),
         )
         self.people = People(self.means)
         self.accounts = self.means.accounts

@@ -204,6 +204,7 @@ def test_a_new_password_ends_other_sessions(room: Room) -> None:
     assert room.people.session(elsewhere.request("GET", "/")) is None
     assert room.people.session(browser.request("GET", "/")) is not None
     assert [why for _, why in room.ended] == ["another password"]
+    assert room.taken_back == [("acc-alice", "another password")], "what was to outlive the session, too"
 
 
 def test_a_password_is_not_chosen_without_its_step(room: Room) -> None:
