@@ -10,6 +10,7 @@ Who acted, and the details that name somebody, go into subject frames.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from interlock.audit.writer import SegmentWriter
 from interlock.model import Event
 
 NAMING = ("principal", "subject")  # details that name somebody; there may be several, `subject1` and on
+RENEW = 1.0  # seconds in which a key that was turned is followed, as workers do
 NOBODY = ("process:", "service:interlock/control", "service:interlock/issuer")  # actors that are no persons
 
 
@@ -30,6 +32,7 @@ class ActRecorder:
         self._writer = writer
         self._actor = actor
         self._lock = _lock or threading.Lock()
+        self._looked = 0.0  # when the keys were looked at for a note
 
     def by(self, actor: str) -> ActRecorder:
         """The same recorder, for what `actor` does."""
@@ -38,6 +41,7 @@ class ActRecorder:
     def act(self, event: Event, details: Mapping[str, Any], refers: RecordId | None = None) -> str:
         """Put an act on the record and on disk; gives its id. `refers` names the record it is about."""
         with self._lock:
+            self._writer.renew()
             record = self._write(event, details, refers, durable=True)
             self._writer.sync()
         return format_id(record)
@@ -45,10 +49,13 @@ class ActRecorder:
     def note(self, event: Event, details: Mapping[str, Any]) -> str:
         """Put something on the record, written but not yet on disk; gives its id."""
         with self._lock:
+            now = time.monotonic()
+            if now >= self._looked + RENEW:  # looking takes as long as all the rest
+                self._looked = now
+                self._writer.renew()
             return format_id(self._write(event, details, None, durable=False))
 
     def _write(self, event: Event, details: Mapping[str, Any], refers: RecordId | None, *, durable: bool) -> RecordId:
-        self._writer.renew()
         self._writer.settle()
         record = self._writer.append(event.code, encode(self._entry(details)), refers, durable=durable)
         self._writer.flush()

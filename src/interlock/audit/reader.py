@@ -6,12 +6,13 @@ It only reads. What does not hold raises `RecordError`; nothing is skipped in si
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from interlock.audit.files import Files, read_all
 from interlock.audit.header import ID_SIZE, MAX_HEADER, VERSION, SegmentHeader, decode_header, key_info
+from interlock.audit.leaves import Walk
 from interlock.audit.segment import (
     ELSEWHERE,
     FILE_NAME,
@@ -116,6 +117,20 @@ class SegmentReader:
             self.count += 1
             at += length
             yield Frame(offset, event, sequence, time_ns, about, data)
+        self.rest = max(0, self._files.fstat(self.fd).st_size - self.offset)
+
+    def walk(self, walk: Walk, most: int, hashed: int, step: Callable[[], None]) -> None:
+        """Walk over the frames, at most `most`, without making anything of each; `step` after each piece.
+
+        Afterwards the same is to be known as after iterating.
+        """
+        taken = -1
+        while taken and walk.count < most and not walk.problem:
+            taken = walk.over(read_all(self._files, self.fd, _CHUNK, self.offset), most, hashed, True)
+            self.offset += taken
+            self.count = walk.count
+            step()
+        self.problem = walk.problem
         self.rest = max(0, self._files.fstat(self.fd).st_size - self.offset)
 
 

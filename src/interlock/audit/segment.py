@@ -226,11 +226,13 @@ class Segment:
 class FrameReader:
     """The reading side, for who holds the data key: opens frames and checks commitments."""
 
-    __slots__ = ("_commit", "_decrypt")
+    __slots__ = ("_commit", "_decrypt", "_salts", "_salts_at")
 
     def __init__(self, data_key: bytes) -> None:
         self._decrypt = AESGCM(data_key).decrypt
         self._commit = commitment_key(data_key)
+        self._salts = b""  # of frames that come one after another, from sequence `_salts_at` on
+        self._salts_at = 0
 
     def open(self, frame: bytes) -> bytes:
         """The plaintext of one whole frame; `RecordError` if it is not what was written."""
@@ -241,9 +243,17 @@ class FrameReader:
             plaintext = self._decrypt(_NONCE.pack(sequence), frame[start:], frame[:start])
         except Exception as error:  # cryptography.exceptions.InvalidTag, ValueError for a cut frame
             raise RecordError(f"record {sequence} was altered: it cannot be opened") from error
-        if sha256(salts(self._commit, sequence, 1) + plaintext).digest() != fields[8]:
+        if sha256(self._salt(sequence) + plaintext).digest() != fields[8]:
             raise RecordError(f"record {sequence} does not match its commitment")
         return plaintext
+
+    def _salt(self, sequence: int) -> bytes:
+        """One frame's; where they are opened in order, those of the next ones are made with it."""
+        at = 32 * (sequence - self._salts_at)
+        if not 0 <= at < len(self._salts):
+            ahead = _SALTS_AT_ONCE if at == len(self._salts) else 1
+            self._salts, self._salts_at, at = salts(self._commit, sequence, ahead), sequence, 0
+        return self._salts[at : at + 32]
 
     def opening(self, frame: bytes) -> tuple[bytes, bytes]:
         """Salt and plaintext: with them anybody can see that the frame commits to the plaintext, and no other frame."""

@@ -11,16 +11,10 @@ from pathlib import Path
 
 from interlock.audit.attest import Attested
 from interlock.audit.files import Files, read_all
-from interlock.audit.header import ID_SIZE, MAX_HEADER, VERSION, decode_header
+from interlock.audit.header import MAX_HEADER, decode_header
 from interlock.audit.journal import Carried
-from interlock.audit.segment import ELSEWHERE, HEADER_SIZE, MAX_FRAME, SHORT_HEADER, SMALLEST_FRAME
+from interlock.audit.leaves import ALL, Walk
 from interlock.errors import RecordError
-from interlock.model import Event
-from interlock.tlog import LEAF_PREFIX
-
-_INTENT = Event.CALL_INTENT.code
-_OUTCOME = Event.CALL_OUTCOME.code
-_END = Event.SEGMENT_END.code
 
 
 class Altered(RecordError):
@@ -31,7 +25,8 @@ class Tail:
     """A segment that is not closed yet.
 
     `offset`, `count` and `digest` say how far it was read; `leaves` are the leaf hashes not yet journaled,
-    from sequence `first`. `open` holds the intents that wait for an outcome.
+    from sequence `first`. `open` holds the intents that wait for an outcome, `elsewhere` those in other segments that
+    have theirs here.
     """
 
     def __init__(self, files: Files, path: Path) -> None:
@@ -54,10 +49,9 @@ class Tail:
         self.digest = sha256(head)
         self.first = 0
         self.sealed_offset = self.header_size
-        self.leaves: list[bytes] = []
-        self.open: set[int] = set()
+        self._walk = walk = Walk()
+        self.leaves, self.open, self.elsewhere = walk.leaves, walk.open, walk.elsewhere
         self.early: set[int] = set()  # intents whose outcome was read, in another segment, before them
-        self.elsewhere: list[tuple[bytes, int]] = []  # intents in other segments that have their outcome here
         self.settles: dict[bytes, set[int]] = {}  # the same, once they were noted there
         self.ended = False  # its last frame says so
         self.how = ""  # why nothing more will be read
@@ -129,29 +123,9 @@ class Tail:
 
     def _take(self, data: bytes) -> int:
         """Hash the whole frames at the start of `data`, note what they open and settle; gives the bytes they fill."""
-        at, size, count = 0, len(data), self.count
-        unpack, leaf, leaves, waiting, early = SHORT_HEADER.unpack_from, sha256, self.leaves, self.open, self.early
-        while size - at >= SMALLEST_FRAME:
-            length, version, event, _, flags, sequence, _, refers = unpack(data, at)
-            end = at + length
-            if version != VERSION or sequence != count or not SMALLEST_FRAME <= length <= MAX_FRAME or self.ended:
-                break
-            if end > size:
-                break
-            leaves.append(leaf(LEAF_PREFIX + data[at:end]).digest())
-            if event == _INTENT:
-                if early and sequence in early:
-                    early.discard(sequence)
-                else:
-                    waiting.add(sequence)
-            elif event == _OUTCOME:
-                if flags & ELSEWHERE:
-                    self.elsewhere.append((data[at + HEADER_SIZE : at + HEADER_SIZE + ID_SIZE], refers))
-                else:
-                    waiting.discard(refers)
-            elif event == _END:
-                self.ended = True
-            at = end
-            count += 1
-        self.count = count
-        return at
+        walk = self._walk
+        walk.early = self.early
+        taken = walk.over(data, ALL, ALL, False)
+        walk.rare.clear()
+        self.count, self.ended = walk.count, walk.ended
+        return taken

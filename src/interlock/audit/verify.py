@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 
 from interlock.audit import journal as jn
@@ -27,11 +26,12 @@ from interlock.audit.attest import AttestPage
 from interlock.audit.chain import Chain, Ledger
 from interlock.audit.files import Files
 from interlock.audit.journal import numbers, tail_hash
+from interlock.audit.leaves import ALL, END, Walk
 from interlock.audit.prune_check import check_pruned
-from interlock.audit.reader import Frame, SegmentReader, segment_files
+from interlock.audit.reader import SegmentReader, segment_files
 from interlock.audit.report import Report
 from interlock.audit.resume import Done, Resume
-from interlock.audit.segment import RecordId, format_id
+from interlock.audit.segment import ELSEWHERE, NOTHING, RecordId, format_id
 from interlock.audit.signing import LogVerifier
 from interlock.audit.tree_check import TreeCheck
 from interlock.clock import SystemClock
@@ -41,12 +41,8 @@ from interlock.tlog import LEAF_PREFIX
 
 Progress = Callable[[int, int], None]  # bytes read, bytes in all
 
-_INTENT = Event.CALL_INTENT.code
-_OUTCOME = Event.CALL_OUTCOME.code
-_END = Event.SEGMENT_END.code
 _ACKNOWLEDGED = Event.RECORD_GAP_ACKNOWLEDGED.code
 _NOTABLE = frozenset({Event.RECORD_GAP_POSSIBLE.code, Event.RECORD_ALTERED.code, Event.RECORD_DAMAGED.code})
-_REPORT_EVERY = 4096  # frames
 _CHUNK = 4 * 1024 * 1024
 
 
@@ -207,15 +203,19 @@ class _Verification:
         sealed = ledger.count if ledger is not None else 0
         closed = ledger.closed if ledger is not None else None
         segment = header.id
-        digest, waiting, last = sha256(), set[int](), -1
+        digest, walk = sha256(), Walk()
         confirmed = closed is not None and closed.how not in (jn.UNSYNCED, jn.ALTERED)
-        for frame in islice(reader.frames(), sealed if confirmed else None):
-            if frame.sequence < sealed:
-                digest.update(sha256(LEAF_PREFIX + frame.data).digest())
-            self._frame(frame, waiting, segment, frame.sequence < sealed)
-            last = frame.event
-            if not frame.sequence % _REPORT_EVERY:
-                self._tell(reader.offset)
+
+        def step() -> None:
+            digest.update(b"".join(walk.leaves))
+            walk.leaves.clear()
+            self._rare(walk, segment, sealed)
+            self._tell(reader.offset)
+
+        reader.walk(walk, sealed if confirmed else ALL, sealed, step)
+        report.records += walk.count
+        self._elsewhere += walk.elsewhere
+        waiting, last = walk.open, walk.last
         if reader.count < sealed:
             why = reader.problem or "the file ends here"
             report.problem(name, f"{sealed - reader.count} sealed records are missing: {why}", reader.offset)
@@ -300,21 +300,16 @@ class _Verification:
             resume.add(done)
         self._acknowledged |= before
 
-    def _frame(self, frame: Frame, waiting: set[int], segment: bytes, sealed: bool) -> None:
-        event = frame.event
-        if event != _END:
-            self._report.records += 1
-        if event == _INTENT:
-            waiting.add(frame.sequence)
-        elif event == _OUTCOME and frame.refers is not None:
-            if frame.refers[0] == segment:
-                waiting.discard(frame.refers[1])
-            else:
-                self._elsewhere.append(frame.refers)
-        elif event in _NOTABLE:
-            self._notable[(segment, frame.sequence)] = event
-        elif event == _ACKNOWLEDGED and frame.refers is not None and sealed:
-            self._acknowledged.add(frame.refers)
+    def _rare(self, walk: Walk, segment: bytes, sealed: int) -> None:
+        """Take what is neither an intent nor an outcome."""
+        for event, sequence, flags, refers, place in walk.rare:
+            if event == END:
+                self._report.records -= 1
+            elif event in _NOTABLE:
+                self._notable[(segment, sequence)] = event
+            elif event == _ACKNOWLEDGED and refers != NOTHING and sequence < sealed:
+                self._acknowledged.add((place if flags & ELSEWHERE else segment, refers))
+        walk.rare.clear()
 
     def _closed(self, reader: SegmentReader, ledger: Ledger, closed: jn.Closed, last: int) -> None:
         name, report = reader.path.name, self._report
@@ -329,7 +324,7 @@ class _Verification:
         if reader.offset != closed.offset:
             report.problem(name, "does not end where it was closed", reader.offset)
             return
-        if closed.how == jn.CLEAN and last != _END:
+        if closed.how == jn.CLEAN and last != END:
             report.problem(name, "has no end", reader.offset)
         length, digest = tail_hash(self._files, reader.path, closed.offset)
         if (length, digest if length else b"") != (closed.tail_length, closed.tail_hash):

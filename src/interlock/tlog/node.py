@@ -12,12 +12,23 @@ from typing import Final
 HASH_SIZE: Final = 32
 NODE_PREFIX: Final = b"\x01"
 EMPTY_ROOT: Final[bytes] = sha256(b"").digest()  # the root of a tree without leaves
+_NODE: Final = sha256(NODE_PREFIX)  # copied for each node, which costs less than beginning anew
 MAX_SIZE: Final = 2**63 - 1  # what every implementation can hold: many keep sizes in a signed 64-bit integer
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """SHA-256(0x01 || left || right), 32 bytes."""
     return sha256(NODE_PREFIX + left + right).digest()
+
+
+def parents(hashes: list[bytes]) -> list[bytes]:
+    """The hash of each pair of neighbours; an odd last one is left out."""
+    made = []
+    for at in range(1, len(hashes), 2):
+        node = _NODE.copy()
+        node.update(hashes[at - 1] + hashes[at])
+        made.append(node.digest())
+    return made
 
 
 def split(width: int) -> int:

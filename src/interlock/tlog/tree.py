@@ -11,11 +11,10 @@ It MUST NOT be given an entry where a leaf hash is expected: both may be 32 byte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Final, NamedTuple
 
 from interlock.errors import LogError
-from interlock.tlog.node import HASH_SIZE, MAX_SIZE, NODE_PREFIX, fold
+from interlock.tlog.node import HASH_SIZE, MAX_SIZE, fold, parents
 
 TILE_HEIGHT: Final = 8  # C2SP tlog-tiles, "Merkle Tree": a tile spans eight levels
 
@@ -69,8 +68,6 @@ class Tree:
             raise LogError(f"a leaf hash is {HASH_SIZE} bytes")
         if size > MAX_SIZE:
             raise LogError("the tree is full")
-        sha = sha256
-        prefix = NODE_PREFIX
         edge = list(self._edge)
         levels: list[Sequence[bytes]] = []
         height = 0
@@ -83,8 +80,7 @@ class Tree:
             if edge[height]:
                 new = [edge[height], *new]  # the left sibling of the first new one
             edge[height] = new[-1] if len(new) & 1 else b""
-            # the odd last one has no sibling yet and stays on the edge: the shorter slice ends the zip
-            new = [sha(prefix + left + right).digest() for left, right in zip(new[0::2], new[1::2], strict=False)]
+            new = parents(new)  # an odd last one has no sibling yet and stays on the edge
             height += 1
         self._edge = edge
         self._size = size

@@ -375,8 +375,9 @@ def test_an_intent_without_outcome_in_a_closed_segment_is_a_problem(
     writer.append(INTENT, intent())
     writer.flush()
     writer.close()
-    monkeypatch.setattr("interlock.audit.tail._INTENT", 99)
-    assert recorder.stop()
+    with monkeypatch.context() as blind:
+        blind.setattr("interlock.audit.leaves._INTENT", 99)
+        assert recorder.stop()
     report = world.verify()
     assert "1 intents have no outcome" in str(report.problems[0])
 
