@@ -17,7 +17,7 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import cast
 
@@ -42,6 +42,10 @@ BUSY = Response(
     503, (("content-type", "application/json"), ("retry-after", "1")), b'{"error":"temporarily_unavailable"}'
 )
 FAULT = Response(500, (("content-type", "application/json"),), b'{"error":"server_error"}')
+# What workers say of the way a call took, in words that `Interlock-Source` sums up.
+_OF_WORKERS = frozenset(
+    {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
+)
 _FIELD = re.compile(r"[\t -~\x80-\xff]*")
 BROKEN = Response(400, (("content-type", "application/json"),), b'{"error":"invalid_request"}')
 
@@ -228,16 +232,17 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        if not all(_FIELD.fullmatch(value) for _, value in response.fields):
-            log.error("an answer with a header field that cannot be sent")
-            response = FAULT
-        fields = "".join(f"{name}: {value}\r\n" for name, value in response.fields)
+        try:
+            fields = _lines(response.fields)
+        except ValueError as problem:
+            log.error("an answer with a header field that cannot be sent: %s", problem)
+            response, fields = FAULT, _lines(FAULT.fields)
         head = self._head is not None and self._head.method == "HEAD"
         transport.write(
             b"%b%bcontent-length: %d\r\n\r\n%b"
             % (
                 status_line(response.status),
-                fields.encode("latin-1"),
+                fields,
                 len(response.body),
                 b"" if head else response.body,
             )
@@ -247,11 +252,22 @@ class Connection(asyncio.Protocol):
             transport.close()
 
 
+@lru_cache(512)
+def _lines(fields: tuple[tuple[str, str], ...]) -> bytes:
+    """Header fields as they are sent; `ValueError` for a value that would be more than one line."""
+    for name, value in fields:
+        if not _FIELD.fullmatch(value):
+            raise ValueError(name)
+    return "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")
+
+
 def read_request(head: RequestHead, body: bytes, prefix: str, now: int) -> Request:
     """The request as the issuer takes it; `ValueError` for what no worker of ours would send."""
     path, _, query = head.target.decode("ascii").partition("?")
     fields: dict[str, str] = {}
     for name, value in head.headers:
+        if name in _OF_WORKERS:
+            continue
         text = value.decode("latin-1")
         key = name.decode("ascii")
         fields[key] = f"{fields[key]}, {text}" if key in fields else text

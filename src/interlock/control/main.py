@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import uvloop
+
 from interlock.clock import SystemClock
 from interlock.control.build import SnapshotBuilder
 from interlock.control.certificates import ensure_certificate
@@ -544,4 +546,4 @@ def run(file: Path, data_dir: Path, admin: socket.socket, log: Log, handover_key
     async def main() -> None:
         await Control(file, Paths(data_dir), admin, log, handover_key).run()
 
-    asyncio.run(main())
+    uvloop.run(main())

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 import msgspec
 
@@ -134,8 +134,11 @@ def error_response(problem: OAuthError) -> Response:
 
 
 def _parameters(text: str) -> dict[str, str]:
+    parts = text.split("&")
+    if len(parts) > FIELDS:
+        raise OAuthError("invalid_request", "the parameters cannot be read", note=f"more than {FIELDS}")
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS, errors="strict")
+        pairs = [(_plain(name), _plain(value)) for name, _, value in (part.partition("=") for part in parts if part)]
     except ValueError:
         raise OAuthError("invalid_request", "the parameters cannot be read") from None
     found = dict(pairs)
@@ -144,3 +147,8 @@ def _parameters(text: str) -> dict[str, str]:
         once = {name: value for name, value in pairs if counted[name] == 1 and value}
         raise Repeated(once, note=f"{counted.most_common(1)[0][0]!r:.80} twice")
     return {name: value for name, value in found.items() if value}
+
+
+def _plain(text: str) -> str:
+    """Percent-decoded UTF-8; `ValueError` for anything else."""
+    return unquote_plus(text, errors="strict") if "%" in text or "+" in text else text
