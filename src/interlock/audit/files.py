@@ -138,14 +138,19 @@ def read_all(files: Files, fd: int, size: int, offset: int) -> bytes:
     return b"".join(parts)
 
 
+def create_anew(files: Files, path: Path) -> int:
+    """A new file in the place of what a crash left there; gives its descriptor."""
+    try:
+        return files.create(path)
+    except FileExistsError:
+        files.unlink(path)
+    return files.create(path)
+
+
 def write_aside(files: Files, path: Path, data: bytes) -> None:
     """Replace `path` with `data` so that a reader, or a crash, finds the old or the new and nothing between."""
     aside = path.with_name(f".{path.name}.new")
-    try:
-        files.unlink(aside)
-    except FileNotFoundError:
-        pass
-    fd = files.create(aside)
+    fd = create_anew(files, aside)
     try:
         write_all(files, fd, data, 0)
         files.fdatasync(fd)

@@ -10,13 +10,15 @@ size go once a checkpoint of a later one is published, and not before.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
-from interlock.audit.files import Files, read_all, write_all
+from interlock.audit.files import Files, create_anew, read_all, write_all
 from interlock.audit.watch import Watch
 from interlock.errors import RecordError
 from interlock.tlog import HASH_SIZE, TILE_WIDTH, Tile
 
+TOGETHER = 64  # tiles
 _LOOKS = 3  # the recorder may put a wider tile in the place of a partial one between a look and the opening
 
 
@@ -61,22 +63,25 @@ class Tiles:
                 self._noted(folder)
 
     def _write(self, tiles: Iterable[tuple[Tile, bytes]], folders: dict[Path, None]) -> None:
-        for tile, data in tiles:
-            path = self._log / tile.path
-            self._make_folder(path.parent)
-            folders[path.parent] = None
-            aside = path.with_name(f".{path.name}.new")
+        """Some at a time: what is synced together, a journaling file system commits once and not for each file."""
+        left = iter(tiles)
+        while some := list(islice(left, TOGETHER)):
+            made: list[tuple[int, Path, Path]] = []
             try:
-                self._files.unlink(aside)
-            except FileNotFoundError:
-                pass
-            fd = self._files.create(aside)
-            try:
-                write_all(self._files, fd, data, 0)
-                self._files.fdatasync(fd)
+                for tile, data in some:
+                    path = self._log / tile.path
+                    self._make_folder(path.parent)
+                    folders[path.parent] = None
+                    aside = path.with_name(f".{path.name}.new")
+                    made.append((create_anew(self._files, aside), aside, path))
+                    write_all(self._files, made[-1][0], data, 0)
+                for fd, _, _ in made:
+                    self._files.fdatasync(fd)
             finally:
-                self._files.close(fd)
-            self._files.rename(aside, path)
+                for fd, _, _ in made:
+                    self._files.close(fd)
+            for _, aside, path in made:
+                self._files.rename(aside, path)
 
     def forget_partial(self, tiles: Iterable[Tile]) -> None:
         """Remove all partial tiles in the places of `tiles` but those themselves. An error is no matter."""
