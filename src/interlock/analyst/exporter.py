@@ -54,14 +54,16 @@ class Exporter:
         names: MakeNames | None = None,
         tell: Tell = lambda _: None,
         failures: int = 0,
+        log: str = "",
     ) -> None:
+        """`log`: the name of the node's log, which marks its record apart from others."""
         self.export = export
         self.status = ExportStatus(export.name, export.format, str(export.to), failures=failures)
         self._record = record
         self._open_key = open_key
         self._names = names
         self._tell = tell
-        self._place = Place(folder, export.name)
+        self._place = Place(folder, export.name, log=log)
         self._make_sink = make_sink
         self._clock = clock
         self._chance = chance

@@ -111,7 +111,17 @@ class Analyst:
             names=self._names,
             tell=lambda problem: self._log.error("somebody on the record cannot be named", problem=str(problem)),
             failures=failures,
+            log=self._log_name(),
         )
+
+    def _log_name(self) -> str:
+        """What marks this node's record apart; empty where that cannot be told."""
+        from interlock.keys import log_names
+
+        try:
+            return log_names(self._data / "keys").origin
+        except InterlockError:
+            return ""
 
     def _keyring(self) -> Keyring:
         from interlock.keys import open_keyring

@@ -21,12 +21,15 @@ class Kept(msgspec.Struct):
     cursor: str
     records: int = 0
     time_ns: int = 0
+    log: str = ""  # whose record the cursor is in; empty: not known then
 
 
 class Place:
     """One export's file."""
 
-    def __init__(self, folder: Path, name: str, files: Files | None = None) -> None:
+    def __init__(self, folder: Path, name: str, files: Files | None = None, *, log: str = "") -> None:
+        """`log`: the name of the node's log. A cursor of another record would pass over what was never sent."""
+        self._log = log
         self.path = folder / f"{name}.json"
         self._name = name
         self._files = files or Files()
@@ -44,10 +47,12 @@ class Place:
             raise RecordError(f"{self.path} cannot be read: {error}; remove it to begin again") from None
         if kept.version != VERSION or kept.export != self._name:
             raise RecordError(f"{self.path} is of another version or export; remove it to begin again")
+        if kept.log and self._log and kept.log != self._log:
+            raise RecordError(f"{self.path} is of the record of {kept.log}, not of this one; remove it to begin again")
         return Cursor.parse(kept.cursor), kept.records
 
     def keep(self, cursor: Cursor, records: int, time_ns: int) -> None:
         """On disk when this returns. Raises `OSError`."""
         self._files.make_folder(self.path.parent)
-        data = msgspec.json.encode(Kept(VERSION, self._name, str(cursor), records, time_ns))
+        data = msgspec.json.encode(Kept(VERSION, self._name, str(cursor), records, time_ns, self._log))
         write_aside(self._files, self.path, data + b"\n")

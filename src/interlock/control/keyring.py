@@ -150,8 +150,7 @@ class KeyringDesk:
             done["published_until"] = rfc3339(self._clock.wall() + wanted.overlap_ns)
             turned()
         elif name == LOG:
-            record("")
-            done["id"] = rotate_log_key(keyring).public.hex()
+            done["id"] = rotate_log_key(keyring, record).public.hex()
         elif name == ISSUER:
             if config.issuer is None:
                 raise UsageError("the file names no `issuer`")

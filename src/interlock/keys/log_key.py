@@ -10,6 +10,7 @@ the same log under its next key. Only the recorder is given the private key, and
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -67,10 +68,14 @@ def open_log_key(keyring: Keyring) -> LogKey:
         raise KeyMaterialError(f"key {LOG!r}: the contents are damaged") from error
 
 
-def rotate_log_key(keyring: Keyring) -> LogKey:
-    """A new key for checkpoints to come; the old private half is gone, its public half stays known."""
+def rotate_log_key(keyring: Keyring, record: Callable[[str], object]) -> LogKey:
+    """A new key for checkpoints to come; the old private half is gone, its public half stays known.
+
+    `record` is told the new public half, in hex, before it counts.
+    """
     old = open_log_key(keyring)
     key = LogKey(old.origin, Ed25519PrivateKey.generate().private_bytes_raw())
+    record(key.public.hex())
     _keep(keyring, key, log_names(keyring.folder).keys)
     return key
 

@@ -316,6 +316,7 @@ def test_a_place_is_replaced_whole(tmp_path: Path) -> None:
         "cursor": str(cursor),
         "records": 7,
         "time_ns": 123,
+        "log": "",
     }
     assert place.path.stat().st_mode & 0o777 == 0o600
     place.path.write_text("{")
@@ -328,6 +329,28 @@ def test_no_wait_is_shorter_or_longer_than_it_should_be(failures: int) -> None:
     most = min(LONGEST, FIRST * 2 ** (failures - 1))
     assert delay(failures, 0.0) == most / 2
     assert delay(failures, 1.0) == most
+
+
+def test_the_place_of_another_node_is_refused_and_not_taken_for_ours(bench: Bench) -> None:
+    """Put there by mistake or on purpose: what it passed over would never be sent."""
+    folder = bench.world.folder / "exports"
+    Place(folder, "a", log="interlock/other").keep(Cursor(9, 1 << 40, 0, bytes(32)), 700, 1)
+    before = Place(folder, "a", log="interlock/other").path.read_bytes()
+    bench.calls(3)
+    ours = bench.exporter()
+    ours._place = Place(folder, "a", log="interlock/ours")
+    run(ours, 4)
+    assert "is of the record of interlock/other" in ours.status.error
+    assert (bench.receiver.arrived, ours._place.path.read_bytes()) == ([], before)
+    ours._place.path.unlink()
+    run(ours, 4)
+    assert bench.receiver.ids() == bench.expected
+    assert b"interlock/ours" in ours._place.path.read_bytes()
+
+
+def test_a_place_that_was_kept_before_it_named_its_log_is_gone_on_from(tmp_path: Path) -> None:
+    Place(tmp_path, "a").keep(Cursor(1, 2, 3, bytes(32)), 4, 5)
+    assert Place(tmp_path, "a", log="interlock/ours").read() == (Cursor(1, 2, 3, bytes(32)), 4)
 
 
 def lines(*data: bytes) -> list[Message]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from interlock.audit import read_frames
@@ -300,3 +302,27 @@ def test_the_text_of_a_cursor_is_fixed() -> None:
     text = "1.3.120.2.000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
     assert str(cursor) == text
     assert Cursor.parse(text) == cursor
+
+
+def test_the_cursor_of_another_node_passes_over_nothing_in_silence(tmp_path: Path) -> None:
+    """Where it lies beyond a file that was ended, it looks like one whose entries a power cut took away: what marks the
+    record apart is kept beside it (`analyst/place.py`)."""
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+    ours, theirs = World(tmp_path / "ours"), World(tmp_path / "theirs")
+    for world, calls in ((ours, 3), (theirs, 40)):
+        writer, recorder = world.writer(), world.recorder()
+        for number in range(calls):
+            call(writer, number)
+        settle(recorder)
+        recorder.stop()
+    feed = Feed(theirs.record, open_plain)
+    cursors = [BEGINNING]
+    while found := feed.read(5):
+        cursors.append(found[-1].after)
+    feed.close()
+    for cursor in cursors[1:]:
+        feed = Feed(ours.record, open_plain, cursor)
+        with pytest.raises(RecordError, match=r"altered|missing"):
+            feed.read(1000)
+        feed.close()
