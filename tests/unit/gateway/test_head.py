@@ -340,20 +340,23 @@ def seen(head: RequestHead) -> tuple[object, ...]:
     return tuple(getattr(head, name) for name in RequestHead.__slots__ if name not in skipped)
 
 
-def test_a_second_request_with_the_same_lines_is_read_as_the_first_time() -> None:
+@pytest.mark.parametrize("fields", [FIELDS, b"Content-Length: 0\r\n" + FIELDS, b"Content-Length: 29\r\n" + FIELDS])
+def test_a_second_request_with_the_same_lines_is_read_as_the_first_time(fields: bytes) -> None:
     for line in (
         b"GET /first HTTP/1.1\r\n",
+        b"POST /oauth/token HTTP/1.1\r\n",
+        b"DELETE / HTTP/1.1\r\n",
         b"GET /second?q=1 HTTP/1.1\r\n",
         b"HEAD * HTTP/1.1\r\n",
         b"HEAD / HTTP/1.0\r\n",
     ):
         for _ in range(2):
             try:
-                expected: object = seen(_whole_head(line + FIELDS, REQUEST_LIMITS))
+                expected: object = seen(_whole_head(line + fields, REQUEST_LIMITS))
             except Malformed as problem:
                 expected = problem.reason
             try:
-                found: object = seen(parse_request_head(line + FIELDS))
+                found: object = seen(parse_request_head(line + fields))
             except Malformed as problem:
                 found = problem.reason
             assert found == expected
@@ -371,9 +374,8 @@ def test_one_byte_of_difference_is_another_request() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        b"Host: a\r\nContent-Length: 0\r\n\r\n",
-        b"Host: a\r\nContent-Length: 5\r\n\r\n",
         b"Host: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"Host: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
         b"Host: a\r\nExpect: 100-continue\r\n\r\n",
         b"Host: a\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
         b"Host: a\r\nX: " + b"x" * 5000 + b"\r\n\r\n",
@@ -383,6 +385,15 @@ def test_one_byte_of_difference_is_another_request() -> None:
 )
 def test_what_is_not_plain_is_read_every_time(fields: bytes) -> None:
     assert parse_request_head(b"POST / HTTP/1.1\r\n" + fields).block is None
+
+
+def test_bodies_of_many_lengths_take_nobody_s_place() -> None:
+    plain = parse_request_head(b"GET / HTTP/1.1\r\n" + FIELDS).block
+    for length in range(3000):
+        head = parse_request_head(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n" % length + FIELDS)
+        assert (head.content_length, head.has_body) == (length, length > 0)
+        assert head.block is not None
+    assert parse_request_head(b"GET / HTTP/1.1\r\n" + FIELDS).block is plain
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ two honest parsers could frame differently MUST NOT be accepted: what may be amb
 where RFC 9112 would let a recipient repair it.
 
 Clients send the same field lines again and again, with another path: what both made of them is remembered by
-their exact bytes. Only plain cases are: no body, no upgrade, nothing that depends on the request line.
+their exact bytes. Only plain cases are: no body or one of a length that is said, no upgrade, nothing that depends on
+the request line.
 """
 
 from __future__ import annotations
@@ -55,9 +56,11 @@ _VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _USUAL_LINE: Final = re.compile(rb"([A-Z]{3,7}) ([!-~]+) HTTP/1\.1\r\n")
 _ANY_HOST: Final = b"host: a\r\n\r\n"  # what makes a request line a head
 _BLOCKS: Final = 1024  # remembered
+_LENGTHS: Final = 256  # of those, apart, with the length of a body, which varies
 _BLOCK: Final = 4096  # bytes of the longest one
 
 _blocks: Final[dict[bytes, Block]] = {}
+_lengths: Final[dict[bytes, Block]] = {}
 
 
 class Block:
@@ -140,7 +143,7 @@ class RequestHead:
 
     @classmethod
     def like(cls, block: Block, method: str, target: bytes) -> RequestHead:
-        """The head of an HTTP/1.1 request with the field lines of `block`, which has no body."""
+        """The head of an HTTP/1.1 request with the field lines of `block`."""
         known = block.head
         head = cls(method, target, False, known.lines)
         head.plain = known.plain
@@ -148,6 +151,8 @@ class RequestHead:
         head.host = known.host
         head.hostname = known.hostname
         head.keep_alive = known.keep_alive
+        head.content_length = known.content_length
+        head.has_body = known.has_body
         head.authorization = known.authorization
         head.authorization_count = known.authorization_count
         head.bearer = known.bearer
@@ -161,9 +166,7 @@ class RequestHead:
     @property
     def is_plain(self) -> bool:
         """Nothing but its method and target is its own: another request with these lines means the same."""
-        return self.dpop is None and not (
-            self.http10 or self.has_body or self.content_length >= 0 or self.upgrades or self.expect_continue
-        )
+        return self.dpop is None and not (self.http10 or self.chunked or self.upgrades or self.expect_continue)
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -179,7 +182,7 @@ def parse_request_head(raw: bytes, limits: ReadLimits = REQUEST_LIMITS) -> Reque
     """Read one head, which begins with the request line and ends with CRLF CRLF. Raises `Malformed`."""
     end = raw.find(b"\n") + 1
     fields = raw[end:]
-    block = _blocks.get(fields)
+    block = _blocks.get(fields) or _lengths.get(fields)
     if block is not None and len(block.head.lines) <= limits.head_count and len(raw) <= limits.head_size:
         usual = _USUAL_LINE.fullmatch(raw, 0, end)
         if usual is not None:
@@ -190,9 +193,10 @@ def parse_request_head(raw: bytes, limits: ReadLimits = REQUEST_LIMITS) -> Reque
                 return RequestHead.like(block, method, target)
     head = _whole_head(raw, limits)
     if len(fields) <= _BLOCK and head.is_plain:
-        if len(_blocks) >= _BLOCKS:
-            _blocks.clear()
-        head.block = _blocks[fields] = Block(head)
+        blocks, most = (_blocks, _BLOCKS) if head.content_length < 0 else (_lengths, _LENGTHS)
+        if len(blocks) >= most:
+            blocks.clear()
+        head.block = blocks[fields] = Block(head)
     return head
 
 
