@@ -1,6 +1,6 @@
 -- wrk's side of the bench. Headers come from BENCH_HEADERS; BENCH_PATHS and BENCH_KEYS name files whose lines (paths,
--- API keys) are taken in turn; each line of BENCH_PROOFS is a bound token and a proof, to be used once. Requests are made
--- before the run: the load generator should cost as little as it can.
+-- API keys) are taken in turn; each line of BENCH_PROOFS is a bound token and a proof, to be used once. BENCH_BODY is sent
+-- by POST. Requests are made before the run: the load generator should cost as little as it can.
 
 local ready = {}
 local turn = 0
@@ -29,7 +29,9 @@ function init(args)
       wrk.headers["DPoP"] = proof
     end
     if #keys > 0 then wrk.headers["X-API-Key"] = keys[(at - 1) % #keys + 1] end
-    ready[at] = wrk.format("GET", #paths > 0 and paths[(at - 1) % #paths + 1] or nil)
+    local body = os.getenv("BENCH_BODY") or ""
+    local path = #paths > 0 and paths[(at - 1) % #paths + 1] or nil
+    ready[at] = body == "" and wrk.format("GET", path) or wrk.format("POST", path, nil, body)
   end
 end
 

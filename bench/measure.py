@@ -144,6 +144,7 @@ class Calls:
     paths: Path | None = None
     keys: Path | None = None
     fresh: Callable[[float], Path] | None = None
+    body: str = ""  # sent by POST
 
 
 def run_wrk(url: str, connections: int, seconds: float, calls: Calls) -> Load:
@@ -152,6 +153,7 @@ def run_wrk(url: str, connections: int, seconds: float, calls: Calls) -> Load:
     environ["BENCH_HEADERS"] = "\n".join(f"{name}: {value}" for name, value in calls.headers.items())
     environ["BENCH_PATHS"] = str(calls.paths or "")
     environ["BENCH_KEYS"] = str(calls.keys or "")
+    environ["BENCH_BODY"] = calls.body
     environ["BENCH_PROOFS"] = str(calls.fresh(seconds)) if calls.fresh is not None else ""
     command = ["wrk", "--latency", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(LOAD_SCRIPT), url]
     done = subprocess.run(pin(LOAD_CORE, command), env=environ, capture_output=True, text=True, check=False)

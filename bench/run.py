@@ -40,7 +40,7 @@ RATIOS = [
     (WRITTEN, NGINX, 3.5, 3.5),
 ]
 
-PARTS = ("ratios", "scale", "revocation", "memory", "budget", "record", "sql")
+PARTS = ("ratios", "issuer", "scale", "revocation", "memory", "budget", "record", "sql")
 
 Start = Callable[[], AbstractContextManager[Gateway]]
 
@@ -103,6 +103,10 @@ def sections(options: argparse.Namespace, made: material.Material) -> Iterable[t
             "Ratios",
             report.ratio_table(figures, [ratio for ratio in RATIOS if set(ratio[:2]) <= set(figures.rows())]),
         )
+    if not only or "issuer" in only:
+        import issuer
+
+        yield "The authorization server", issuer.run(options.rounds, options.seconds, say)
     if not only or "scale" in only:
         yield "Scale", scale.run(made, options.rounds, options.seconds, say)
     if not only or "revocation" in only:

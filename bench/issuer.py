@@ -1,0 +1,217 @@
+"""The authorization server beside `oidc-provider` (Node.js): tokens of programs, and questions about tokens.
+
+Both sign JWT access tokens with ES256 for a client that authenticates by its secret, and answer RFC 7662 questions.
+Interlock does so through the gateway, with every call and every token on its encrypted record; oidc-provider keeps what
+it must in the memory of one process, as it comes, and writes nothing down. Each has one core to itself; the load
+generator has the other. CPU is that of the whole process tree until the record is sealed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from measure import GATEWAY_CORE, BenchError, Calls, measure, run_wrk
+from peers import SCRATCH, fresh_folder, running
+from product import ADMIN_PORT, INTERLOCK, PORT
+from report import Figures, table
+
+OIDC_PORT = 19030
+OIDC = "9.13.3"  # of npm
+CONNECTIONS = 32
+FORM = "application/x-www-form-urlencoded"
+ASKED = "grant_type=client_credentials"
+BOUND = 1.5  # times as many for a CPU second, at least
+TOKENS, INTROSPECTION = "tokens", "introspection"
+
+SERVER = """\
+import Provider from 'oidc-provider';
+import { generateKeyPair, exportJWK } from 'jose';
+
+const port = Number(process.argv[2]);
+const { privateKey } = await generateKeyPair('ES256', { extractable: true });
+const key = { ...(await exportJWK(privateKey)), alg: 'ES256', use: 'sig', kid: 'bench' };
+const formats = { 'urn:jwt': 'jwt', 'urn:opaque': 'opaque' };  // it answers questions about opaque tokens only
+const provider = new Provider(`http://127.0.0.1:${port}`, {
+  jwks: { keys: [key] },
+  clients: [{
+    client_id: 'bench', client_secret: process.argv[3], grant_types: ['client_credentials'], redirect_uris: [],
+    response_types: [], token_endpoint_auth_method: 'client_secret_basic', id_token_signed_response_alg: 'ES256',
+  }],
+  features: {
+    clientCredentials: { enabled: true },
+    introspection: { enabled: true },
+    devInteractions: { enabled: false },
+    resourceIndicators: {
+      enabled: true,
+      defaultResource: () => 'urn:jwt',
+      getResourceServerInfo: (_ctx, resource) => ({
+        scope: '', audience: resource, accessTokenTTL: 300, accessTokenFormat: formats[resource],
+        jwt: { sign: { alg: 'ES256' } },
+      }),
+    },
+  },
+});
+provider.listen(port, '127.0.0.1');
+"""
+
+
+@dataclass
+class Server:
+    """An authorization server that runs; `quiet` is at rest when all it has to do is done."""
+
+    pid: int
+    url: str
+    client: str
+    secret: str
+    opaque: str = ""  # what is asked for beside, for a token that it answers questions about
+    quiet: Callable[[], object] = lambda: None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        basic = base64.b64encode(f"{self.client}:{self.secret}".encode()).decode()
+        return {"Authorization": f"Basic {basic}", "Content-Type": FORM}
+
+    def endpoints(self) -> tuple[str, str]:
+        """Of tokens and of introspection, as the server says itself."""
+        with urllib.request.urlopen(f"{self.url}/.well-known/openid-configuration") as answer:
+            found = json.load(answer)
+        return found["token_endpoint"], found["introspection_endpoint"]
+
+    def post(self, url: str, body: str) -> dict[str, object]:
+        request = urllib.request.Request(url, body.encode(), self.headers)
+        with urllib.request.urlopen(request) as answer:
+            found: dict[str, object] = json.load(answer)
+        return found
+
+
+# -- having and running them ------------------------------------------------------------------------------------------
+
+
+def install() -> Path:
+    """oidc-provider from npm, into a folder of its own."""
+    folder = SCRATCH / "oidc"
+    if (folder / "node_modules" / "oidc-provider").is_dir():
+        return folder
+    npm = shutil.which("npm")
+    if npm is None:
+        raise BenchError("npm is not here: oidc-provider is measured on Node.js")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "package.json").write_text('{"private": true, "type": "module"}\n')
+    print("installing oidc-provider into .bench/oidc", flush=True)
+    done = subprocess.run(
+        [npm, "install", "--no-audit", "--no-fund", f"oidc-provider@{OIDC}", "jose"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise BenchError(f"npm install failed: {done.stderr[-2000:]}")
+    return folder
+
+
+@contextmanager
+def oidc_provider() -> Iterator[Server]:
+    folder = install()
+    (folder / "server.mjs").write_text(SERVER)
+    node = shutil.which("node")
+    if node is None:
+        raise BenchError("node is not here")
+    secret = base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
+    command = ["env", "NODE_ENV=production", node, str(folder / "server.mjs"), str(OIDC_PORT), secret]
+    log = fresh_folder("oidc") / "log"
+    with running(command, GATEWAY_CORE, log, OIDC_PORT) as pid:
+        yield Server(pid, f"http://127.0.0.1:{OIDC_PORT}", "bench", secret, "&resource=urn:opaque")
+
+
+@contextmanager
+def interlock() -> Iterator[Server]:
+    folder = fresh_folder("issuer")
+    url = f"http://127.0.0.1:{PORT}"
+    file, data = folder / "interlock.yaml", folder / "data"
+    limit = "1000000/s per address"
+    file.write_text(
+        json.dumps(
+            {
+                "version": 1,
+                "workers": 1,
+                "data_dir": str(data),
+                "admin": f"127.0.0.1:{ADMIN_PORT}",
+                "listeners": [{"address": f"127.0.0.1:{PORT}", "tls": "off"}],
+                "issuer": {"url": url, "limit": limit},
+                "services": {"up": {"upstreams": ["http://127.0.0.1:9"]}},
+                "routes": [{"match": "/a", "service": "up", "authenticate": ["jwt"], "allow": "a", "limit": "none"}],
+                "roles": {"reader": ["a"]},
+            }
+        )
+    )
+
+    def command(*words: str) -> str:
+        done = subprocess.run([*INTERLOCK, "-c", str(file), *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BenchError(f"interlock {' '.join(words)} failed: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    client = json.loads(command("client", "create", "bench", "--role", "reader", "--json"))
+
+    def sealed() -> object:
+        return sum(path.stat().st_size for path in (data / "record").rglob("*") if path.is_file())
+
+    with running([*INTERLOCK, "-c", str(file), "up"], GATEWAY_CORE, folder / "log", PORT) as pid:
+        command("status", "--wait", "60")
+        yield Server(pid, url, client["client_id"], client["client_secret"], quiet=sealed)
+
+
+# -- measuring them ---------------------------------------------------------------------------------------------------
+
+SERVERS: dict[str, Callable[[], object]] = {"Interlock": interlock, "oidc-provider": oidc_provider}
+
+
+def run(rounds: int, seconds: float, say: Callable[[str], None]) -> str:
+    """The table: what a CPU second does, in one alternating run."""
+    figures = Figures()
+    for number in range(rounds):
+        for name, start in SERVERS.items():
+            say(f"round {number + 1} of {rounds}: {name}")
+            with start() as server:  # type: ignore[attr-defined]
+                _measure(figures, name, server, seconds)
+    rows = []
+    for what in (TOKENS, INTROSPECTION):
+        ours, theirs = (figures.cpu_us(f"{name} {what}", CONNECTIONS) for name in SERVERS)
+        for name in SERVERS:
+            row = f"{name} {what}"
+            low, high = figures.spread(row, CONNECTIONS)
+            p50, p99 = figures.latency(row, CONNECTIONS)
+            cpu = figures.cpu_us(row, CONNECTIONS)
+            times = f"{theirs / ours:.2f}" if name == "Interlock" else ""
+            cells = [
+                f"{cpu:.0f}",
+                f"{low:.0f}-{high:.0f}",
+                f"{1e6 / cpu:,.0f}",
+                f"{p50 / 1000:.1f}",
+                f"{p99 / 1000:.1f}",
+            ]
+            rows.append([what, name, *cells, times])
+    head = ["what", "server", "CPU µs each", "range", "a CPU second", "p50 ms", "p99 ms", "times as many"]
+    return table(head, rows)
+
+
+def _measure(figures: Figures, name: str, server: Server, seconds: float) -> None:
+    tokens, introspection = server.endpoints()
+    token = server.post(tokens, ASKED + server.opaque)["access_token"]
+    question = f"token={token}"
+    if not server.post(introspection, question)["active"]:
+        raise BenchError(f"{name} does not know its own token")
+    for what, url, body in ((TOKENS, tokens, ASKED), (INTROSPECTION, introspection, question)):
+        calls = Calls(headers=server.headers, body=body)
+        run_wrk(url, CONNECTIONS, min(1.0, seconds), calls)
+        figures.add(f"{name} {what}", CONNECTIONS, measure(server.pid, url, CONNECTIONS, seconds, calls, server.quiet))
