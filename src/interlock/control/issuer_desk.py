@@ -148,21 +148,17 @@ class IssuerDesk:
         self.refresh: Callable[[str], None] = lambda _issuer: None  # asks for newer keys of an outside issuer
         self._outside = OutsideIssuers(_Current(self._known), lambda issuer: self.refresh(issuer))
         self._url = ""
+        self.path = ""  # that of the issuer's URL
         self._vouching: Vouching | None = None
         self._changing = threading.Lock()  # of what is known of clients
         self.issuer: Issuer | None = None
 
-    @property
-    def path(self) -> str:
-        """That of the issuer's URL."""
-        return "" if self.issuer is None else self.issuer.settings.path
-
     def configure(self, settings: OwnIssuer | None, outside: Sequence[IssuerSpec] = ()) -> None:
         """The file was taken up; its keys are in the snapshot already. `outside`: all issuers that it names."""
         if settings is None:
-            self._url, self.issuer = "", None
+            self._url, self.path, self.issuer = "", "", None
             return
-        self._url = settings.url
+        self._url, self.path = settings.url, settings.path
         keys = self._keys.tend(settings)
         self._outside.configure(settings, outside)
         with self._changing:

@@ -7,6 +7,7 @@ runs in a thread, so that its heartbeat goes on; all changes run in one thread, 
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable
@@ -517,6 +518,7 @@ class Control:
         try:
             self._admin = await asyncio.to_thread(self._make_admin)
             await self._admin.start()
+            gc.freeze()  # what is here by now stays: it need not be looked through again and again
         except Exception as problem:
             self._log.error("the admin listener does not serve", problem=repr(problem))
 
