@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from interlock.audit.entries import Intent, encode
 from interlock.audit.subjects import PATH, PRINCIPAL, SOURCE
 from interlock.audit.subjects_register import Register, names
 from interlock.clock import ManualClock
-from interlock.errors import NotFound, RecordError, UsageError
+from interlock.errors import KeyMaterialError, NotFound, RecordError, UsageError
 from interlock.keys import Keyring, intake, intake_keys, recipient, store_keys
 from interlock.store import Persons, State
 from tests.unit.audit.storage import INTENT, die
@@ -320,3 +322,64 @@ def test_killed_at_any_step_it_is_whole_or_gone_through_with(
     acts = query(scene.record, scene.open_key, kind="acts", names=names(scene.persons, scene.keyring))
     assert "subject:erase" in [row["event"] for row in acts]
     assert not register.unfinished
+
+
+def _fill(monkeypatch: pytest.MonkeyPatch, at: int, step: str) -> Callable[[], int]:
+    """The disk is full for the keys' file number `at`: when it is created, or when what was written is synced."""
+    count = 0
+    create, sync = os.open, os.fsync
+
+    def full() -> None:
+        nonlocal count
+        count += 1
+        if count == at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def opened(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        if step == "create" and flags & os.O_CREAT and Path(path).parent.name == "keys":
+            full()
+        return create(path, flags, *more, **named)
+
+    def synced(fd: int) -> None:
+        if step == "sync" and "/keys/." in os.readlink(f"/proc/self/fd/{fd}"):
+            full()
+        sync(fd)
+
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(os, "fsync", synced)
+    return lambda: count
+
+
+@pytest.mark.parametrize("step", ["create", "sync"])
+@pytest.mark.parametrize("at", range(1, 12))
+def test_a_full_disk_in_the_moment_of_turning_keys_loses_nobody_and_keeps_nobody(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, at: int, step: str
+) -> None:
+    """Whoever was not erased can be named all the while; who was erased is gone, whatever could be written."""
+    scene.call()
+    scene.call("0815")
+    pseudonym = scene.erase()
+    count, said = _fill(monkeypatch, at, step), "No space left on no file"
+    try:
+        assert scene.turn()
+        assert count() < at  # each file was refused once
+    except KeyMaterialError as problem:
+        said = str(problem)
+    monkeypatch.undo()
+    assert "No space left" in said
+    left = [path.name for path in (scene.folder / "keys").iterdir() if path.name.startswith(".")]
+    assert left == []
+    assert scene.resources() == [f"/p/erased:{pseudonym}", "/p/0815"]
+    again = Keyring(scene.folder / "keys", b"k" * 32, clock=scene.clock)  # as a process that starts now
+    again.ensure()
+    scene.keyring = again
+    assert scene.resources() == [f"/p/erased:{pseudonym}", "/p/0815"]
+    assert scene.turn()
+    assert scene.resources() == [f"/p/erased:{pseudonym}", "/p/0815"]
+    assert len(store_keys(again).all) == 1
+    assert len(intake_keys(again)) == 1
+    assert intake(scene.folder / "keys").id in intake_keys(again)
+    scene.call("4712")
+    scene.worker.close()
+    scene.register().take_in()
+    assert set(scene.resources()) == {f"/p/erased:{pseudonym}", "/p/0815", "/p/4712"}
