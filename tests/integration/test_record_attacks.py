@@ -140,3 +140,13 @@ def test_pruning_by_itself_a_minute_after_the_start(make_node: MakeNode, upstrea
     (done,) = acts(node, "keyring:destroyed")
     assert done["actor"] == "service:interlock/control"
     assert node.verify()["ok"]
+
+
+def test_no_worker_has_hashes_that_could_be_foreseen(make_node: MakeNode, upstream: Upstream) -> None:
+    """With a known seed somebody can send field lines that all fall into one place of what workers remember."""
+    node = make_node(CONFIG.format(url=upstream.url), env={"PYTHONHASHSEED": "0"}).start()
+    for kind in ("worker", "control", "supervisor"):
+        for pid in node.pids(kind):
+            assert b"PYTHONHASHSEED" not in Path(f"/proc/{pid}/environ").read_bytes()
+    key = str(node.key("caller", "caller")["key"])
+    assert node.get("/a", key).status_code == 200

@@ -1,4 +1,5 @@
-"""Takes secrets out of the environment before the first fork, so that no worker ever had one."""
+"""Takes secrets out of the environment before the first fork, so that no worker ever had one, and what makes hashes
+predictable."""
 
 from __future__ import annotations
 
@@ -15,21 +16,33 @@ if TYPE_CHECKING:
     from interlock.config import Config, SecretRef
 
 
+HASH_SEED = "PYTHONHASHSEED"
+
+
 def withdraw_secrets(config: Config) -> None:
-    """Begin this process anew without them, if there are any: the same process id, a new memory. Linux only."""
+    """Begin this process anew without them, if there are any: the same process id, a new memory. Linux only.
+
+    So it does with a fixed seed of hashes: who knows it can choose field lines that all fall into one place of the
+    tables in which workers remember what they met, and each call would wait for the others.
+    """
     found = {name: os.environ[name] for name in environment_of(config) if os.environ.get(name)}
-    if not found:
+    seeded = os.environ.get(HASH_SEED, "random") not in ("random", "") and not sys.flags.ignore_environment
+    if not found and not seeded:
         return
-    fd = withdrawn.keep(found)
-    if fd < 0:
-        return
-    rest = {name: value for name, value in os.environ.items() if name not in found}
+    told = {}
+    if found:
+        fd = withdrawn.keep(found)
+        if fd < 0:
+            return
+        told = {withdrawn.VARIABLE: str(fd)}
+    rest = {name: value for name, value in os.environ.items() if name not in found and name != HASH_SEED}
     words = [sys.executable, *sys.orig_argv[1:]]
     try:
-        os.execve(sys.executable, words, {**rest, withdrawn.VARIABLE: str(fd)})  # noqa: S606 - our own words again
+        os.execve(sys.executable, words, {**rest, **told})  # noqa: S606 - our own words again
     except OSError as problem:
+        named = [*found, *([HASH_SEED] if seeded else [])]
         raise NodeError(
-            f"{', '.join(found)} cannot be taken out of the environment: {sys.executable} does not start"
+            f"{', '.join(named)} cannot be taken out of the environment: {sys.executable} does not start"
             f" ({problem.strerror}); name a file in its place, ${{file:...}}"
         ) from None
 

@@ -25,6 +25,7 @@ def config(tmp_path: Path) -> Config:
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str], dict[str, str]]]:
     begun: list[tuple[str, list[str], dict[str, str]]] = []
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
     monkeypatch.setattr(os, "execve", lambda *words: begun.append(words))
     return begun
 
@@ -76,3 +77,24 @@ def test_what_cannot_begin_anew_says_so_and_does_not_go_on(config: Config, monke
     with pytest.raises(NodeError, match="TEST_KEK cannot be taken out") as caught:
         withdraw_secrets(config)
     assert "s.3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "4294967295"])
+def test_hashes_that_could_be_foreseen_are_not_gone_on_with(
+    seed: str, config: Config, begun: list[tuple[str, list[str], dict[str, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", seed)
+    withdraw_secrets(config)
+    ((_, words, environment),) = begun
+    assert words == [sys.executable, *sys.orig_argv[1:]]
+    assert "PYTHONHASHSEED" not in environment
+    assert withdrawn.VARIABLE not in environment
+
+
+@pytest.mark.parametrize("seed", ["random", ""])
+def test_hashes_that_cannot_be_foreseen_are(
+    seed: str, config: Config, begun: list[tuple[str, list[str], dict[str, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", seed)
+    withdraw_secrets(config)
+    assert begun == []
