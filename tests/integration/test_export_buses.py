@@ -99,18 +99,17 @@ def test_nats_over_tls_takes_us_by_certificate_and_nkey_and_nobody_else(
     )
     buses.append(server)
     server.start()
-    (tmp_path / "node").mkdir()
-    (tmp_path / "node" / "seed").write_bytes(seed + b"\n")
-    (tmp_path / "node" / "other").write_bytes(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
+    (tmp_path / "seed").write_bytes(seed + b"\n")
+    (tmp_path / "other").write_bytes(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
     tls = f"tls: {{ca: {tmp_path}/ca.pem, certificate: {client}, key: {client_key}}}, timeout: 3s"
     to = f'to: "nats+tls://localhost:{server.port}/{SUBJECT}"'
     node = make_node(
         with_exports(
             upstream,
-            f'{{name: good, format: ocsf, {to}, {tls}, login: {{nkey: "${{file:seed}}"}}}}',
-            f'{{name: other, format: ocsf, {to}, {tls}, login: {{nkey: "${{file:other}}"}}}}',
+            f'{{name: good, format: ocsf, {to}, {tls}, login: {{nkey: "${{file:{tmp_path}/seed}}"}}}}',
+            f'{{name: other, format: ocsf, {to}, {tls}, login: {{nkey: "${{file:{tmp_path}/other}}"}}}}',
             f"{{name: bare, format: ocsf, {to}, timeout: 3s, tls: {{ca: {tmp_path}/ca.pem}},"
-            ' login: {nkey: "${file:seed}"}}',
+            f' login: {{nkey: "${{file:{tmp_path}/seed}}"}}}}',
         )
     ).start()
     assert eventually(lambda: f"no stream of the server takes {SUBJECT}" in export(node, "good")["error"], 20)
@@ -155,11 +154,10 @@ def test_nats_that_says_it_wants_no_tls_gets_no_credential_and_no_record(
                     got.append(b"")
 
     threading.Thread(target=strip, daemon=True).start()
-    (tmp_path / "node").mkdir()
-    (tmp_path / "node" / "token").write_text("s3cret-token\n")
+    (tmp_path / "token").write_text("s3cret-token\n")
     entry = (
         f'{{name: bus, format: ocsf, to: "nats+tls://localhost:{port}/{SUBJECT}", timeout: 2s,'
-        ' login: {token: "${file:token}"}}'
+        f' login: {{token: "${{file:{tmp_path}/token}}"}}}}'
     )
     node = make_node(with_exports(upstream, entry)).start()
     assert eventually(lambda: export(node, "bus")["error"] == "the server offers no TLS", 20)
@@ -255,11 +253,10 @@ def test_kafka_asks_who_we_are_and_the_password_is_nowhere(
     broker = Tansu(tmp_path / "kafka")
     buses.append(broker)
     broker.start("--authentication")  # and it knows nobody
-    (tmp_path / "node").mkdir()
-    (tmp_path / "node" / "password").write_text("s3cret-password\n")
+    (tmp_path / "password").write_text("s3cret-password\n")
     entry = (
         f"{{name: bus, format: ocsf, to: 'kafka://127.0.0.1:{broker.port}/{TOPIC}', timeout: 3s,"
-        ' login: {user: interlock, password: "${file:password}"}}'
+        f' login: {{user: interlock, password: "${{file:{tmp_path}/password}}"}}}}'
     )
     node = make_node(with_exports(upstream, entry)).start()
     assert eventually(lambda: "SCRAM authentication failed" in export(node, "bus")["error"], 20), export(node, "bus")

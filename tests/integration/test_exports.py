@@ -47,7 +47,9 @@ def with_exports(upstream: Upstream, *entries: str) -> str:
 
 
 def export(node: Node, name: str) -> dict[str, Any]:
-    return next(one for one in node.status()["exports"] if one["name"] == name)
+    """How it is doing; as nothing at all until the analyst says so."""
+    unknown = {"name": name, "error": "", "records": 0, "lag_seconds": -1, "state": ""}
+    return next((one for one in node.status()["exports"] if one["name"] == name), unknown)
 
 
 def recorded(node: Node) -> set[str]:
@@ -82,14 +84,13 @@ def syslog_ids(lines: list[str]) -> set[str]:
 def test_an_http_receiver_gets_everything_through_kills_of_both(
     make_node: Callable[..., Node], upstream: Upstream, tmp_path: Path, receivers: Callable[..., Receiver]
 ) -> None:
-    (tmp_path / "node").mkdir()
-    (tmp_path / "node" / "token").write_text("s3cret-token\n")
+    (tmp_path / "token").write_text("s3cret-token\n")
     receiver = receivers("http", tmp_path / "siem", "Bearer s3cret-token")
     node = make_node(
         with_exports(
             upstream,
             f'{{name: siem, format: ocsf, to: "http://127.0.0.1:{receiver.port}/in", batch: 50,'
-            ' headers: {Authorization: "Bearer ${file:token}"}}',
+            f' headers: {{Authorization: "Bearer ${{file:{tmp_path}/token}}"}}}}',
         )
     ).start()
     key = str(node.key("loader", "caller")["key"])
