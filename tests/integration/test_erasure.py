@@ -253,7 +253,7 @@ def test_export_is_all_that_names_somebody_and_nothing_else(node: Node) -> None:
 def test_killed_at_any_moment_it_is_gone_through_with(node: Node) -> None:
     """Alone, so that the command itself does everything; the next one finishes what a kill left."""
     key = node.key("clinic", "caller")["key"]
-    patients = [f"{number}-Smith" for number in range(6)]
+    patients = [f"{number}-Smith" for number in range(4)]
     for patient in patients:
         calls(node, key, patient)
     node.stop()
@@ -263,7 +263,7 @@ def test_killed_at_any_moment_it_is_gone_through_with(node: Node) -> None:
     for number, patient in enumerate(patients):
         command = [*INTERLOCK, "-c", str(node.file), "audit", "erase", "--subject", f"patient:{patient}"]
         process = subprocess.Popen([*command, "--reason", "ticket"], stdout=subprocess.DEVNULL, env=node.env)
-        time.sleep(least * (0.8 + 0.1 * number))
+        time.sleep(least * (0.8 + 0.15 * number))
         process.kill()
         process.wait()
         node.cli("audit", "erase", "--subject", f"patient:{patient}", "--reason", "ticket", check=False)
