@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from interlock.errors import NotFound, StateError, UsageError
 from interlock.store.model import ApiKeyRow, Revocation
-from interlock.store.schema import API_KEYS, MARKS, REVOCATIONS, migrate
+from interlock.store.schema import API_KEYS, MARKS, REVOCATIONS, RISKS, migrate
 
 _BATCH = 5000
 _WAIT_MS = 5000  # for another writer
@@ -139,9 +139,10 @@ class State:
                 )
                 .values(principal=name, name=name)
             )
-            connection.execute(
-                update(MARKS).where(MARKS.c.what == f"principal {principal}").values(what=f"principal {name}")
-            )
+            for table in (MARKS, RISKS):
+                connection.execute(
+                    update(table).where(table.c.what == f"principal {principal}").values(what=f"principal {name}")
+                )
 
     # -- revocations of what is not kept here: tokens, certificates, principals
 

@@ -123,3 +123,11 @@ def test_what_is_no_risk(bench: Bench, wanted: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         desk_of(bench).set(found(50, **wanted) if "value" not in wanted else found(**wanted), bench.named, bench.acts)  # type: ignore[arg-type]
     assert bench.acts.done == []
+
+
+def test_erasing_a_person_takes_the_name_away(bench: Bench) -> None:
+    desk_of(bench).set(found(80), bench.named, bench.acts)
+    bench.state.forget(ALICE, "service:interlock/erased-1", bench.clock.wall())
+    (row,) = Risks(bench.state).live(0)
+    assert row.what == "principal service:interlock/erased-1"
+    assert bench.rebuild().risk(HANDLE) == 80
