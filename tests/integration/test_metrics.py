@@ -35,6 +35,7 @@ listeners:
   - {{address: 127.0.0.1:PORT, tls: off}}
   - {{address: 127.0.0.1:{tls}, tls: auto}}
 connections: {{per_address: 20}}
+issuer: {{url: "http://127.0.0.1:PORT"}}
 services:
   up: {{upstreams: [{url}]}}
   durable: {{upstreams: [{url}], record: durable}}
@@ -139,6 +140,7 @@ def test_each_metric_moves_and_none_goes_back(
         f"record:\n  witnesses: {{require: 1, of: [{{key: '{nobody}', url: 'http://127.0.0.1:{free_port()}'}}]}}\n"
     )
     config += "  publish: ['file:/nowhere/at/all']\n"
+    config += "issuer: {url: 'http://127.0.0.1:PORT'}\n"
     node = make_node(config).start()
     scrapes = Scrapes(admin_of(node))
 
@@ -175,6 +177,19 @@ def test_each_metric_moves_and_none_goes_back(
     assert scrapes.get("issuer_key_fetches_total") > scrapes.get("issuer_key_fetch_failures_total")
     assert scrapes.get("issuer_keys_age_seconds", issuer="https://gone.example.com") == float("inf")
     assert 0 < scrapes.get("issuer_keys_age_seconds", issuer="https://login.example.com") < 300
+
+    # Tokens of its own, given and refused.
+    program = json.loads(node.cli("client", "create", "program", "--role", "caller", "--json").stdout)
+    for secret, status in ((program["client_secret"], 200), ("wrong", 401)):
+        asked = httpx.post(
+            node.url + "/oauth/token",
+            data={"grant_type": "client_credentials"},
+            auth=(program["client_id"], secret),
+            **PLAIN,
+        )
+        assert asked.status_code == status
+    scrapes.await_("tokens_issued_total")
+    scrapes.await_("issuer_refusals_total")
 
     # A flood of refusals, on one connection and so on one worker.
     with httpx.Client(base_url=node.url, **PLAIN) as client:
@@ -227,6 +242,14 @@ def test_each_metric_moves_and_none_goes_back(
     time.sleep(1.3)
     os.kill(worker, signal.SIGCONT)
     scrapes.await_("late_sweeps_total")
+
+    # The node's own issuer: one token, and one that it does not give.
+    made = json.loads(node.cli("client", "create", "billing", "--role", "caller", "--json").stdout)
+    for secret, status in ((made["client_secret"], 200), ("wrong", 401)):
+        form = {"grant_type": "client_credentials", "client_id": made["client_id"], "client_secret": secret}
+        assert node.request("POST", "/oauth/token", data=form).status_code == status
+    scrapes.await_("tokens_issued_total", process="control")
+    scrapes.await_("issuer_refusals_total", process="control", error="invalid_client")
 
     # The record: written by the workers, sealed by the recorder, refused by the disk.
     scrapes.await_("record_frames_total", 10)
