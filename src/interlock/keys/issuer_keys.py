@@ -70,8 +70,8 @@ def plan(
 ) -> list[IssuerKey]:
     """The keys that are published from now on: what is due is made, what is over is dropped.
 
-    `current` says which of them signs. `make(algorithm)` gives a new one in PEM. `turn`: a new key signs at once, because somebody fears for the present
-    ones, which are then gone; whatever they signed is refused.
+    `current` says which of them signs. `make(algorithm)` gives a new one in PEM. `turn`: a new key signs at once,
+    because somebody fears for the present ones, which are then gone; whatever they signed is refused.
     """
     if turn or not keys:
         return [IssuerKey(schedule.algorithm, make(schedule.algorithm), now, now)]
