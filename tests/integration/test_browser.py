@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -126,8 +126,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, upstream: Upstream) -> Iterator[Scene]:
-    node = Node(tmp_path / "node", CONFIG.format(url=upstream.url))
+def scene(tmp_path: Path, make_node: Callable[..., Node], upstream: Upstream) -> Iterator[Scene]:
+    node = make_node(CONFIG.format(url=upstream.url))
     application = Application()
     try:
         node.start()

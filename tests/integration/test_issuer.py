@@ -137,8 +137,10 @@ class Followed:
 
 
 @pytest.fixture(params=["off", "auto"])
-def followed(request: pytest.FixtureRequest, tmp_path: Path, upstream: Upstream) -> Iterator[Followed]:
-    made = Followed(tmp_path, upstream.url, request.param)
+def followed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, upstream: Upstream
+) -> Iterator[Followed]:
+    made = Followed(tmp_path_factory.mktemp("i"), upstream.url, request.param)
     yield made
     if made.up is not None:
         made.up.send_signal(signal.SIGTERM)
