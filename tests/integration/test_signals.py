@@ -188,8 +188,8 @@ class Pair:
 
 
 @pytest.fixture
-def pair(tmp_path: Path, upstream: Upstream) -> Iterator[Pair]:
-    made = Pair(tmp_path, upstream)
+def pair(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Pair]:
+    made = Pair(tmp_path_factory.mktemp("s"), upstream)
     yield made
     made.close()
 
