@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interlock.clock import SECOND, Clock
+from interlock.clock import Clock
+from interlock.control.credentials import OWN_LIFE
 from interlock.control.issuer_keys import IssuerKeys
 from interlock.control.issuer_notes import CountedNotes
 from interlock.control.issuer_outside import OutsideIssuers
@@ -49,9 +50,6 @@ from interlock.store.revocations import Revocations
 if TYPE_CHECKING:
     from interlock.config import OwnIssuer
     from interlock.issuer.signals.api import Transmitter
-
-
-MINUTE = 60 * SECOND
 
 
 class Known:
@@ -231,10 +229,9 @@ class IssuerDesk:
 
     def _taken_back(self, account: str, why: str) -> None:
         """What somebody allowed clients ends, also what was to outlive the session."""
-        issuer, now = self.issuer, self._clock.wall()
-        life = 0 if issuer is None else issuer.settings.access_token
+        now = self._clock.wall()
         for grant in self._clients.revoke_grants(now, why, account=account):
-            self._revoker.family(grant.id, now + life + MINUTE)
+            self._revoker.family(grant.id, now + OWN_LIFE)
 
     def farewells(self, sid: str) -> list[Farewell]:
         """What the clients of a session that is over are to be told."""

@@ -7,6 +7,8 @@ In this order:
  3. Only then the mark is dated, so that nothing that came out of those meanwhile is issued after it.
  4. Revocation, mark and API keys are kept in the state, together; then what others are to be told of it.
  5. The workers are told, and the act returns when each of them refuses.
+ 6. Once more what hangs on it ends in the state: a code that was being redeemed meanwhile has become a grant, whose
+    access tokens are dated before the mark, and those of its refresh token would not be.
 
 If the state fails in 2 or 4, the workers are told all the same, and the error says what is missing: what is in the
 change log outlives every snapshot but not the node. Nothing here opens a key.
@@ -157,6 +159,9 @@ class RevocationDesk:
         killing.attempt(lambda: self._told(doomed, killing.dead, killing.now))
         # 5.
         workers_killed = self._publisher.publish(_changes(killing, doomed, since))
+        # 6.
+        for dependant in self._dependants:
+            killing.attempt(partial(self._end, dependant, killing, doomed, act))
         if killing.problem is not None:
             raise StateError(f"{killing.problem}; {UNFINISHED}") from killing.problem
         return {

@@ -332,11 +332,37 @@ def test_what_hangs_on_it_dies_before_the_mark_is_dated(signed_in: Bench) -> Non
             bench.clock.advance(3)
             return []
 
+    begun = bench.second
     desk = RevocationDesk(bench.state, bench.publisher, bench.clock, [Slow()])
     desk.user(Plain("alice"), bench.named, bench.acts)
     (mark,) = bench.changes
     assert isinstance(mark, NotBefore)
-    assert mark.since == bench.second + 1
+    assert mark.since == begun + 3 + 1
+
+
+def test_what_began_to_hang_on_it_meanwhile_dies_too(signed_in: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thief redeems a code in that moment: the access token is dated before the mark, the refresh token is not."""
+    bench = signed_in
+    publish = bench.publisher.publish
+
+    def while_it_is_published(changes: Sequence[Change]) -> list[int]:
+        now = bench.clock.wall()
+        grant = Grant(
+            id="meanwhile",
+            client_id="app",
+            principal="user:interlock/alice",
+            created=now,
+            expires=now + LATER,
+            current=b"h" * 32,
+        )
+        Clients(bench.state).add_grant(grant)
+        return publish(changes)
+
+    monkeypatch.setattr(bench.publisher, "publish", while_it_is_published)
+    bench.desk.user(Plain("alice"), bench.named, bench.acts)
+    found = Clients(bench.state).grant("meanwhile")
+    assert found is not None
+    assert found.revoked
 
 
 @pytest.mark.parametrize("which", ["kill", "keep"])
