@@ -68,7 +68,7 @@ def check(text: str, name: str, *, alone: bool) -> str:
     if len(made) < least:
         raise PasswordUnfit(f"This is too short: take at least {least} characters. A few words in a row are fine.")
     rest = made.casefold()
-    for part in {name, name.partition("@")[0]}:
+    for part in (name, name.partition("@")[0]):  # the longer one first
         if len(part) >= 3:
             rest = rest.replace(part, "")
     if len(rest) < 8:
