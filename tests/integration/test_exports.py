@@ -94,7 +94,7 @@ def test_an_http_receiver_gets_everything_through_kills_of_both(
         )
     ).start()
     key = str(node.key("loader", "caller")["key"])
-    with Load(node.port, key, threads=3) as load:
+    with Load(node.port, key, threads=3, pause=0.01) as load:
         for _ in range(3):
             load.wait(150)
             kill_analyst(node)
@@ -128,7 +128,7 @@ def test_syslog_over_tls_gets_everything_through_kills_of_both(
         )
     ).start()
     key = str(node.key("loader", "caller")["key"])
-    with Load(node.port, key, threads=3) as load:
+    with Load(node.port, key, threads=3, pause=0.01) as load:
         for _ in range(3):
             load.wait(150)
             kill_analyst(node)
