@@ -64,7 +64,7 @@ def upstream(request: pytest.FixtureRequest) -> Iterator[Upstream]:
 
 @pytest.fixture
 def make_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Node]]:
-    folder = tmp_path_factory.mktemp("n")  # not `tmp_path`, whose name is long: that of a socket holds 107 bytes
+    folder = tmp_path_factory.mktemp("n")
     nodes: list[Node] = []
 
     def make(config: str, name: str = "node", **options: dict[str, str]) -> Node:

@@ -118,21 +118,22 @@ class Node:
         return code
 
     def kill(self) -> None:
-        """End everything, whatever state it is in."""
+        """End everything at once, whatever state it is in: nobody leaves in peace because another is gone."""
         if self.process is None:
             return
+        self.process.send_signal(signal.SIGSTOP)  # it starts nobody anew
         try:
             processes = self.status().get("processes", [])
         except Exception:
             processes = []
-        self.process.kill()
-        self.process.wait(10)
         for entry in processes:
-            if entry.get("pid"):
+            if entry.get("pid") and entry["pid"] != self.process.pid:
                 try:
                     os.kill(entry["pid"], signal.SIGKILL)
                 except ProcessLookupError:
                     pass
+        self.process.kill()
+        self.process.wait(10)
         self.process = None
 
     def status(self) -> dict[str, Any]:

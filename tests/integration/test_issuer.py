@@ -245,6 +245,22 @@ def test_a_path_in_the_issuer_s_url(make_node: Callable[..., Node], upstream: Up
     assert node.request("POST", "/oauth/token", data={"grant_type": "client_credentials"}, auth=who).status_code == 401
 
 
+def test_a_data_directory_as_deep_as_one_likes(tmp_path: Path, upstream: Upstream) -> None:
+    """The name of a socket holds 107 bytes: workers, control and the issuer meet nevertheless."""
+    node = Node(tmp_path / "deep" / ("d" * 80) / ("e" * 80) / "node", CONFIG.format(url=upstream.url))
+    try:
+        desk = Desk(node.start())
+        token = desk.token(eventually(desk.client))
+        assert desk.opens(token) == 200
+        node.cli("revoke", "token", token)
+        assert [desk.opens(token) for _ in range(4)] == [401] * 4, "both workers were told"
+        node.cli("reload")
+        assert node.stop() == 0
+        assert node.verify()["ok"]
+    finally:
+        node.kill()
+
+
 def _served(node: Node, path: str) -> Any:
     answer = node.get(path)
     return answer.json() if answer.status_code == 200 else None

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import pytest
 import requests
-from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.httpx_client import OAuth2Client as AuthlibClient
 from authlib.jose import JsonWebKey
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
@@ -27,7 +25,6 @@ from requests_oauth2client import (
     OAuth2ClientCredentialsAuth,
     PrivateKeyJwt,
     RequestUriParameterAuthorizationRequest,
-    UnknownTokenEndpointError,
     oauth2_discovery_document_url,
 )
 from requests_oauthlib import OAuth2Session
@@ -133,18 +130,6 @@ def key_file(folder: Path, key: Jwk) -> str:
     return str(path)
 
 
-def patiently(ask: Callable[[], T]) -> T:
-    """For ten seconds after its start, a node cannot tell whether an assertion was used before it, and says so."""
-    end = time.monotonic() + 20
-    while True:
-        try:
-            return ask()
-        except (UnknownTokenEndpointError, OAuthError) as problem:
-            if "temporarily_unavailable" not in repr(problem.__dict__) or time.monotonic() > end:
-                raise
-            time.sleep(1)
-
-
 # -- requests_oauth2client
 
 
@@ -170,7 +155,7 @@ def test_a_program_shows_who_it_is_by_a_signed_assertion(desk: Desk, tmp_path: P
     key = Jwk.generate(alg=algorithm).with_kid_thumbprint()
     made = desk.client("signer", "--role", "caller", "--auth", "private_key_jwt", "--jwks", key_file(tmp_path, key))
     client = desk.discovered(PrivateKeyJwt(made["client_id"], key, alg=algorithm))
-    token = patiently(client.client_credentials)
+    token = client.client_credentials()
     assert desk.call(authorization=f"Bearer {token.access_token}") == 200
     other = Jwk({**Jwk.generate(alg=algorithm), "kid": key.kid})
     with pytest.raises(InvalidClient):
@@ -216,7 +201,7 @@ def test_a_signed_request_is_taken_and_an_altered_one_is_not(desk: Desk, alice: 
     said = parameters(alice.sign_in(signed.uri))
     assert said["state"] == "st"
     verifier = request.code_verifier
-    token = patiently(lambda: client.authorization_code(said["code"], code_verifier=verifier, redirect_uri=BACK))
+    token = client.authorization_code(said["code"], code_verifier=verifier, redirect_uri=BACK)
     assert token.id_token is not None
     thief = Jwk({**Jwk.generate(alg="ES256"), "kid": key.kid})
     altered = request.sign(thief, alg="ES256", lifetime=60)
@@ -268,7 +253,7 @@ def test_authlibs_assertions_are_taken(desk: Desk, tmp_path: Path) -> None:
         trust_env=False,
     ) as client:
         client.register_client_auth_method(PrivateKeyJWT(endpoint, alg="ES256"))
-        token = patiently(lambda: client.fetch_token(endpoint, grant_type="client_credentials"))
+        token = client.fetch_token(endpoint, grant_type="client_credentials")
         assert desk.call(authorization=f"Bearer {token['access_token']}") == 200
 
 

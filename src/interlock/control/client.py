@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from interlock.control.address import socket_name
 from interlock.control.wire import SOCKET, Request, decode_reply, encode, raise_error
 from interlock.errors import NodeError
+from interlock.snapshot.address import socket_name
 
 TIMEOUT = 120.0
 CROWDED = 20.0  # seconds until a place in the queue of a socket is found

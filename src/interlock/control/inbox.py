@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from interlock.control.address import socket_name
 from interlock.control.wire import INBOX
+from interlock.snapshot.address import socket_name
 
 LONGEST = 2048
 TAKEN = 64  # datagrams per turn of the loop

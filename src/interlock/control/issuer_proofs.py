@@ -19,6 +19,7 @@ from interlock.jose.dpop_nonce import Nonces
 from interlock.keys import Handover
 from interlock.model import Reason, Refusal
 from interlock.snapshot.replay import CALLS, Claim, ReplayTable
+from interlock.store.clients import Client
 
 LATER = OAuthError(
     "temporarily_unavailable",
@@ -57,16 +58,17 @@ class SharedReplays:
         self._table = table
         self._monotonic = monotonic
 
-    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int, of: str) -> bool:
+    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int, of: Client) -> bool:
         """Whether it was not used before. Raises `OAuthError` where that cannot be told."""
         claim = self._table.claim(
-            hashlib.sha256(b"client\0" + of.encode("utf-8", "surrogatepass")).digest(),
+            hashlib.sha256(b"client\0" + of.client_id.encode("utf-8", "surrogatepass")).digest(),
             name,
             iat=issued,
             wall=now,
             monotonic=self._monotonic(),
             window=max(SECOND, expires - issued),
             ahead=ahead,
+            since=of.created,
             region=CALLS,
         )
         if claim is Claim.NEW:

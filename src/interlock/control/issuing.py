@@ -21,7 +21,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import cast
 
-from interlock.control.address import socket_name
 from interlock.control.signals.receiver import PATH as SIGNALS
 from interlock.gateway.http1 import END, NEED_DATA, Malformed, RequestHead, RequestReader, status_line
 from interlock.issuer.app import endpoint_of, handle
@@ -29,6 +28,7 @@ from interlock.issuer.errors import NotYet
 from interlock.issuer.http import Request, Response
 from interlock.issuer.means import Answer
 from interlock.issuer.service import Issuer
+from interlock.snapshot.address import socket_name
 
 log = logging.getLogger("interlock.issuer")
 

@@ -17,12 +17,14 @@ import select
 import socket
 import ssl
 from collections import deque
+from pathlib import Path
 from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from interlock.gateway.http1 import END, NEED_DATA, Malformed, ResponseHead, ResponseReader
 from interlock.model import Reason
 from interlock.snapshot import ServiceSpec
+from interlock.snapshot.address import socket_name
 
 IDLE_TIMEOUT: Final = 55.0  # seconds; below the usual 60 to 75 of upstreams
 MAX_WAITING: Final = 1024  # calls of one worker waiting for a connection of one service
@@ -409,35 +411,34 @@ class Pool:
 
     async def _dial(self, address: Address) -> UpstreamConnection:
         """A connection to the first of the host's addresses that answers."""
-        failure: OSError | None = None
-        places: list[Any]
         if address.path:
-            places = [(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", address.path)]
-        else:
-            places = list(await self._loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM))
-        for family, kind, protocol, _, where in places:
-            sock = socket.socket(family, kind, protocol)
+            with socket_name(Path(address.path)) as name:
+                return await self._meet(address, socket.AF_UNIX, 0, name)
+        failure: OSError | None = None
+        for family, _, protocol, _, where in await self._loop.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM
+        ):
             try:
-                sock.setblocking(False)
-                if not address.path:
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await self._loop.sock_connect(sock, where)
-                connection = UpstreamConnection(self, address, sock)
-                await self._loop.create_connection(
-                    lambda connection=connection: connection,
-                    sock=sock,
-                    ssl=address.tls,
-                    server_hostname=address.server_name,
-                )
+                return await self._meet(address, family, protocol, where)
             except OSError as problem:
-                sock.close()
                 failure = problem
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                return connection
         raise failure or OSError(f"{address.host} has no address")
+
+    async def _meet(self, address: Address, family: int, protocol: int, where: Any) -> UpstreamConnection:
+        sock = socket.socket(family, socket.SOCK_STREAM, protocol)
+        try:
+            sock.setblocking(False)
+            if family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._loop.sock_connect(sock, where)
+            connection = UpstreamConnection(self, address, sock)
+            await self._loop.create_connection(
+                lambda: cast(Any, connection), sock=sock, ssl=address.tls, server_hostname=address.server_name
+            )
+        except BaseException:
+            sock.close()
+            raise
+        return connection
 
 
 def upstream_context(spec: ServiceSpec) -> ssl.SSLContext:

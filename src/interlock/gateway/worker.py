@@ -33,6 +33,7 @@ from interlock.gateway.whereabouts import Whereabouts
 from interlock.identity import open_guard
 from interlock.keys import DayRecipient, Handover, intake
 from interlock.snapshot import LimitSpec, NodePage
+from interlock.snapshot.address import socket_name
 from interlock.snapshot.counters import CounterTable
 from interlock.snapshot.metrics import Counter, MetricsPage
 from interlock.snapshot.page import (
@@ -147,7 +148,8 @@ class Worker:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         sock.setblocking(False)
         path.unlink(missing_ok=True)
-        sock.bind(str(path))
+        with socket_name(path) as name:
+            sock.bind(name)
         path.chmod(0o600)
         return sock
 
@@ -197,7 +199,8 @@ class Worker:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.setblocking(False)
             try:
-                sock.sendto(b"refresh " + issuer.encode(), str(self._run / "control-inbox.sock"))
+                with socket_name(self._run / "control-inbox.sock") as name:
+                    sock.sendto(b"refresh " + issuer.encode(), name)
             except OSError:
                 pass
 

@@ -128,7 +128,7 @@ def _by_assertion(issuer: Issuer, request: Request) -> Known:
     name = hashlib.sha256(f"assertion\0{client_id}\0{token_id}".encode()).digest()
     if request.proved.get("assertion") != name:  # else it was used by this very request, which had to wait
         since = issued(claims, expires)
-        if not issuer.replays.claim(name, since, expires, now, ahead=LEEWAY * SECOND, of=known.client.client_id):
+        if not issuer.replays.claim(name, since, expires, now, ahead=LEEWAY * SECOND, of=known.client):
             raise _refused(request, "the assertion was used before")
         request.proved["assertion"] = name
     return known

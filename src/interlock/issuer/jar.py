@@ -55,7 +55,7 @@ def open_request(issuer: Issuer, known: Known, text: str, now: int) -> dict[str,
     if isinstance(token_id, str) and token_id:
         name = hashlib.sha256(f"request\0{known.client.client_id}\0{token_id}".encode()).digest()
         since = issued(claims, expires)
-        if not issuer.replays.claim(name, since, expires, now, ahead=LEEWAY * SECOND, of=known.client.client_id):
+        if not issuer.replays.claim(name, since, expires, now, ahead=LEEWAY * SECOND, of=known.client):
             raise _refused("it was used before")
     if "request" in claims or "request_uri" in claims:
         raise _refused("it holds another request")

@@ -64,7 +64,7 @@ class Notes(Protocol):
 class Replays(Protocol):
     """What may be used once (RFC 7523 section 3, RFC 9449 section 11.1)."""
 
-    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int, of: str) -> bool:
+    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int, of: Client) -> bool:
         """Whether `name` (32 bytes) was not claimed before. Raises `OAuthError` where that cannot be told.
 
         `of`: the client that has proved to have made it; no client fills the room of all.

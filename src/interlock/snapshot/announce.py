@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from interlock.errors import NodeError
+from interlock.snapshot.address import socket_name
 from interlock.snapshot.page import (
     BIRTH,
     DRAINING,
@@ -57,7 +58,8 @@ def wake(run_dir: Path, page: NodePage) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as sender:
         for slot in _serving(page):
             try:
-                sender.sendto(WAKE, os.fsencode(worker_socket(run_dir, slot)))
+                with socket_name(worker_socket(run_dir, slot)) as name:
+                    sender.sendto(WAKE, name)
             except OSError:
                 pass  # gone, or its queue is full: it has something to read already
 

@@ -142,17 +142,21 @@ class ReplayTable:
         window: int,
         ahead: int,
         nonce_ends: int = 0,
+        since: int = 0,
         region: int = CALLS,
     ) -> Claim:
         """Use a proof, if it is new: that of key `holder` (32 bytes) with the identifier `name`.
 
         `iat` and `wall` in wall ns, the latter read before `monotonic` (ns). The caller has seen to it that `iat` is
         no older than `window` and no more than `ahead` ahead. `nonce_ends`: until when the nonce in it is good
-        (monotonic ns; nobody accepts the proof after that), 0 without one.
+        (monotonic ns; nobody accepts the proof after that), 0 without one. `since`: nobody took proofs of this holder
+        before (wall ns), so that a table which is older than that has forgotten none.
         """
         with self._threads:
             farthest = self._clock(wall, monotonic)
-            if not nonce_ends and (iat <= self._words[_BORN] + ahead or iat + window <= monotonic + farthest):
+            born = self._words[_BORN]
+            forgotten = since <= born and iat <= born + ahead
+            if not nonce_ends and (forgotten or iat + window <= monotonic + farthest):
                 return Claim.UNSURE
             keep = nonce_ends or monotonic + max(0, iat + window - wall) + _SLACK
             bucket, low, high = self._place(holder, name, region)

@@ -11,6 +11,7 @@ from interlock.clock import SECOND
 from interlock.control.issuer_proofs import SharedReplays
 from interlock.issuer.errors import OAuthError
 from interlock.snapshot.replay import TOKENS, Claim, ReplayTable
+from interlock.store.clients import Client
 
 NOW = 1_800_000_000 * SECOND
 MONOTONIC = 5_000 * SECOND
@@ -23,9 +24,10 @@ def table(tmp_path: Path) -> ReplayTable:
     )
 
 
-def claim(replays: SharedReplays, client: str, number: int) -> bool:
+def claim(replays: SharedReplays, client: str, number: int, created: int = 1) -> bool:
     name = hashlib.sha256(f"{client} {number}".encode()).digest()
-    return replays.claim(name, NOW, NOW + 60 * SECOND, NOW, ahead=10 * SECOND, of=client)
+    of = Client(client_id=client, client_name=client, principal=f"service:interlock/{client}", created=created)
+    return replays.claim(name, NOW, NOW + 60 * SECOND, NOW, ahead=10 * SECOND, of=of)
 
 
 def has_room(replays: SharedReplays, client: str, number: int) -> bool:
@@ -41,6 +43,15 @@ def test_it_is_good_once(table: ReplayTable) -> None:
     assert claim(replays, "billing", 1)
     assert not claim(replays, "billing", 1)
     assert claim(replays, "billing", 2)
+
+
+def test_whoever_was_made_since_the_start_need_not_wait(tmp_path: Path) -> None:
+    table = ReplayTable.create(tmp_path / "replays", wall=NOW - SECOND, monotonic=MONOTONIC - SECOND, slots=4096)
+    replays = SharedReplays(table, lambda: MONOTONIC)
+    with pytest.raises(OAuthError, match="cannot be told"):
+        claim(replays, "billing", 1, created=NOW - 60 * SECOND)
+    assert claim(replays, "shipping", 1, created=NOW)
+    assert not claim(replays, "shipping", 1, created=NOW)
 
 
 def test_proofs_of_strangers_leave_room_for_assertions(table: ReplayTable) -> None:

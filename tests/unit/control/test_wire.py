@@ -11,7 +11,7 @@ import pytest
 
 from interlock import errors
 from interlock.control import wire
-from interlock.control.address import LONGEST, socket_name
+from interlock.snapshot.address import LONGEST, socket_name
 
 
 @pytest.mark.parametrize("kind", [errors.NotFound, errors.UsageError, errors.StateError, errors.RecordUnavailable])

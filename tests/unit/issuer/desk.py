@@ -94,7 +94,7 @@ class OnceInMemory:
     def __init__(self) -> None:
         self._claimed: dict[bytes, int] = {}
 
-    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int, of: str) -> bool:
+    def claim(self, name: bytes, issued: int, expires: int, now: int, *, ahead: int, of: Client) -> bool:
         if self._claimed.get(name, 0) > now:
             return False
         self._claimed[name] = expires

@@ -46,7 +46,16 @@ class Story:
         """A proof made `age` seconds ago; `nonce`: seconds for which the nonce in it is still good."""
         return self.at(self.wall - int(age * S), name, holder, nonce=nonce, **how)
 
-    def at(self, iat: int, name: str = "one", holder: bytes = ALICE, *, nonce: float = 0, region: int = CALLS) -> Claim:
+    def at(
+        self,
+        iat: int,
+        name: str = "one",
+        holder: bytes = ALICE,
+        *,
+        nonce: float = 0,
+        since: int = 0,
+        region: int = CALLS,
+    ) -> Claim:
         assert self.wall - WINDOW <= iat <= self.wall + AHEAD, "whoever asks has looked at the window"
         return self.table.claim(
             holder,
@@ -57,6 +66,7 @@ class Story:
             window=WINDOW,
             ahead=AHEAD,
             nonce_ends=self.monotonic + int(nonce * S) if nonce else 0,
+            since=since,
             region=region,
         )
 
@@ -138,9 +148,32 @@ def test_what_is_older_than_the_table_may_have_been_used(tmp_path: Path) -> None
         assert story.at(story.wall, "young") is Claim.UNSURE, "nor is this one known to be young enough"
         assert story.at(story.wall, "young", nonce=60) is Claim.NEW, "but a nonce of this start says so"
         assert story.at(story.wall, "young", nonce=60) is Claim.SEEN
+
         story.passes(9.5)
         assert story.at(story.wall, "later") is Claim.NEW
         story.passes(1000)
+
+
+def test_a_table_has_forgotten_nothing_of_whom_nobody_took_before_it(tmp_path: Path) -> None:
+    story = Story(tmp_path / "replays")
+    story.table = ReplayTable.create(story.path, wall=story.wall, monotonic=story.monotonic)
+    older, younger = story.wall, story.wall + 1
+    assert story.claim("first", since=older) is Claim.UNSURE
+    assert [story.claim("first", since=younger) for _ in range(2)] == [Claim.NEW, Claim.SEEN]
+    story.table.close()
+    story.table = ReplayTable.create(story.path, wall=story.wall + S, monotonic=story.monotonic + S)
+    story.passes(2)
+    assert story.claim("first", since=younger, age=2) is Claim.UNSURE, "the next table is younger than it"
+
+
+def test_a_clock_that_was_set_back_counts_for_them_too(story: Story) -> None:
+    since = story.wall
+    made = story.wall
+    assert story.at(made, since=since) is Claim.NEW
+    story.passes(3600)
+    assert story.claim("another", since=since) is Claim.NEW
+    story.wall -= 3600 * S
+    assert story.at(made, since=since) is Claim.UNSURE, "it was forgotten, and is young again"
 
 
 def test_a_clock_set_back_brings_no_proof_back(story: Story) -> None:

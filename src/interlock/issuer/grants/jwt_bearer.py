@@ -62,7 +62,7 @@ def jwt_bearer(issuer: Issuer, asked: Asked) -> Given:
         f"assertion grant\0{found.issuer}\0{found.credential or unnamed_token(token)}".encode()
     ).digest()
     issued = found.issued * SECOND or found.expires - LONGEST  # it is as old as it may be unless it says so
-    if not issuer.replays.claim(name, issued, found.expires, now, ahead=leeway, of=client.client_id):
+    if not issuer.replays.claim(name, issued, found.expires, now, ahead=leeway, of=client):
         raise _refused("it was used before")
     return Given(mint(issuer, access, now, by="jwt-bearer"), access.scopes, details=access.details)
 

@@ -20,7 +20,7 @@ def socket_name(path: Path) -> Iterator[str]:
     if len(os.fsencode(path)) <= LONGEST or not os.path.isdir("/proc/self/fd"):
         yield str(path)
         return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"
     finally:
