@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from interlock.clock import SECOND
-from interlock.identity.dpop import NONCES, REPLAYS, ProofGuard
+from interlock.identity.dpop import NONCES, REPLAYS, ProofGuard, Shown
 from interlock.issuer.errors import OAuthError
 from interlock.jose import PROOF_ALGORITHMS
 from interlock.jose.dpop_nonce import Nonces
@@ -37,14 +37,18 @@ class GuardedProofs:
     def __init__(self, guard: ProofGuard) -> None:
         self._guard = guard
 
-    def check(self, proof: str, method: str, url: str, now: int) -> tuple[bytes, str]:
+    def verify(self, proof: str, method: str, url: str, now: int) -> Shown:
         shown = self._guard.verify(proof.encode("utf-8"), method=method, url=url, now=now)
-        if isinstance(shown, Refusal):
-            raise _refused(shown)
+        refusal = shown if isinstance(shown, Refusal) else self._guard.tellable(shown, now)
+        if refusal is not None:
+            raise _refused(refusal)
+        assert isinstance(shown, Shown)
+        return shown
+
+    def use(self, shown: Shown, now: int) -> None:
         refusal = self._guard.use(shown, now, token_endpoint=True)
         if refusal is not None:
             raise _refused(refusal)
-        return shown.proof.key, shown.nonce
 
 
 class SharedReplays:

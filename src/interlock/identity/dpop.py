@@ -110,6 +110,19 @@ class ProofGuard:
             return Shown(good)
         return Shown(good, self._nonces.renewed(self._nonces.ends(good.nonce, monotonic), monotonic))
 
+    def tellable(self, shown: Shown, now: int) -> Refusal | None:
+        """None if `use` could tell whether a proof was used before; takes no room, so strangers may ask for it."""
+        proof = shown.proof
+        if proof.nonce or not self._table.unsure(
+            iat=proof.iat_ns,
+            wall=now,
+            monotonic=self._monotonic(),
+            window=WINDOW * SECOND,
+            ahead=AHEAD * SECOND,
+        ):
+            return None
+        return self._refusal(_REFUSED[Claim.UNSURE], _NOTES[Claim.UNSURE])
+
     def use(self, shown: Shown, now: int, *, token_endpoint: bool = False) -> Refusal | None:
         """Use up a proof that was verified; None if it is the first time. `now` in wall ns."""
         proof = shown.proof

@@ -33,6 +33,7 @@ GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 
 def device_authorization(issuer: Issuer, request: Request) -> Response:
     """A device asks for codes (section 3.1); raises `OAuthError`."""
+    jkt = issuer.proof_of_possession(request)
     client = authenticate(issuer, request).client
     if GRANT not in client.grant_types:
         raise OAuthError("unauthorized_client", "the client may not use this grant type")
@@ -44,8 +45,10 @@ def device_authorization(issuer: Issuer, request: Request) -> Response:
         details=issuer.details(client, form.get("authorization_details")),
         source=request.source,
         created=request.now,
-        jkt=issuer.proof_of_possession(request),
+        jkt=jkt,
     )
+    if not client.public:  # in the name of one that is, anybody could fill the room of all
+        issuer.use_proof(request)
     try:
         device_code, user_code = issuer.devices.open(asked)
     except Full:

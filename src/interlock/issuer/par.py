@@ -21,6 +21,7 @@ OF_AUTHENTICATION = frozenset({"client_secret", "client_assertion", "client_asse
 
 def push(issuer: Issuer, request: Request) -> Response:
     """Take one in; raises `OAuthError`: what is wrong is told to the client alone (section 2.3)."""
+    jkt = issuer.proof_of_possession(request)
     known = authenticate(issuer, request)
     client = known.client
     if "authorization_code" not in client.grant_types:
@@ -40,11 +41,12 @@ def push(issuer: Issuer, request: Request) -> Response:
         asked = read(issuer, client, parameters)
     except Redirected as found:
         raise found.problem from None
-    jkt = issuer.proof_of_possession(request)
     if jkt and asked.jkt and not hmac.compare_digest(jkt, asked.jkt):
         raise OAuthError("invalid_dpop_proof", "dpop_jkt is of another key than the proof")
     if jkt:
         asked = msgspec.structs.replace(asked, jkt=jkt)
+    if not client.public:  # of it a proof says no more than `dpop_jkt`, which anybody could send in its name
+        issuer.use_proof(request)
     try:
         name = issuer.codes.pushed.put(asked, request.now + LIVES, request.now, place=place_of(request.source))
     except Full:

@@ -20,6 +20,7 @@ import msgspec
 from interlock.clock import SECOND
 from interlock.identity.marks import LONGEST
 from interlock.issuer.errors import OAuthError
+from interlock.issuer.http import Request
 from interlock.issuer.service import Issuer
 from interlock.jose.signing import encode_base64url
 from interlock.keys import lookup_hash
@@ -42,8 +43,12 @@ def begin(issuer: Issuer, grant: Grant, now: int, *, refresh: bool) -> tuple[Gra
     return grant, text if refresh else ""
 
 
-def use(issuer: Issuer, text: str, client_id: str, now: int) -> Grant:
-    """The grant whose present token this is; raises `OAuthError` (invalid_grant)."""
+def use(issuer: Issuer, text: str, client_id: str, request: Request) -> Grant:
+    """The grant whose present token this is; raises `OAuthError` (invalid_grant).
+
+    A request that was copied whole, with its proof of possession, is refused by that and ends nothing.
+    """
+    now = request.now
     grant, hashed = _find(issuer, text)
     if grant is None or grant.client_id != client_id or not _made_here(issuer, text):
         raise OAuthError("invalid_grant", "the refresh token is not good", note="unknown, or another client's")
@@ -52,6 +57,7 @@ def use(issuer: Issuer, text: str, client_id: str, now: int) -> Grant:
     if issuer.withdrawn(grant):
         raise OAuthError("invalid_grant", "the refresh token is not good", note="revoked while it was given")
     if not hmac.compare_digest(hashed, grant.current):
+        issuer.use_proof(request)
         revoke_family(issuer, grant, now, "refresh token used again")
         raise OAuthError("invalid_grant", "the refresh token is not good", note=f"used again: grant {grant.id}")
     return grant

@@ -26,6 +26,7 @@ from interlock.store.clients import Client, Clients, Grant
 from interlock.store.registrations import Registrations
 
 if TYPE_CHECKING:
+    from interlock.identity.dpop import Shown
     from interlock.issuer.authorization_request import AuthorizationRequest
     from interlock.issuer.flows import Asked
     from interlock.issuer.means import Answer
@@ -196,11 +197,12 @@ class Proofs(Protocol):
 
     algorithms: tuple[str, ...]
 
-    def check(self, proof: str, method: str, url: str, now: int) -> tuple[bytes, str]:
-        """The SHA-256 thumbprint of the key of a proof that holds, once, and a newer nonce or nothing.
+    def verify(self, proof: str, method: str, url: str, now: int) -> Shown:
+        """A proof that holds; it takes no room, and may have been used before. Raises `OAuthError`."""
+        ...
 
-        Raises `OAuthError`.
-        """
+    def use(self, shown: Shown, now: int) -> None:
+        """Use it up; raises `OAuthError` if it was used before, or if that cannot be told."""
         ...
 
 
@@ -264,19 +266,32 @@ class Issuer:
         return offered if self.settings.profile is None else tuple(name for name in offered if name in FAPI2_PROOFS)
 
     def proof_of_possession(self, request: Request) -> bytes:
-        """Thumbprint of the key that a request proves to have; empty if it proves nothing. Raises `OAuthError`."""
+        """Thumbprint of the key that a request proves to have; empty if it proves nothing. Raises `OAuthError`.
+
+        `use_proof` MUST follow before a token is made on its strength.
+        """
         proof = request.headers.get("dpop")
         if proof is None:
             return b""
-        jkt = request.proved.get("key")
-        if jkt is None:
+        shown = request.proved.get("proof")
+        if shown is None:
             if self.settings.profile is not None:
                 _check_strong(proof)
-            url = self.endpoint(request.path)
-            jkt, nonce = self._proofs.check(proof, request.method, url, request.now)
-            request.proved |= {"key": jkt, "nonce": nonce}
-        assert isinstance(jkt, bytes)
-        return jkt
+            shown = self._proofs.verify(proof, request.method, self.endpoint(request.path), request.now)
+            request.proved |= {"proof": shown, "nonce": shown.nonce}
+        key: bytes = shown.proof.key
+        return key
+
+    def use_proof(self, request: Request) -> None:
+        """Use up the proof that a request came with, if it has one; once for each request. Raises `OAuthError`.
+
+        Room for used proofs is shared by all. So this comes when all else was found good, just before something is
+        given or spent: nobody's failing try takes any (RFC 9449 section 11.1).
+        """
+        shown = request.proved.get("proof")
+        if shown is not None and not request.proved.get("used"):
+            self._proofs.use(shown, request.now)
+            request.proved["used"] = True
 
     def hinted(self, id_token: str) -> dict[str, Any]:
         """The claims of an ID token of ours, however old (OpenID Connect Core section 3.1.2.1); none: it is not one."""

@@ -57,7 +57,12 @@ GrantType = Callable[[Issuer, Asked], Given]
 
 
 def token(issuer: Issuer, request: Request, grants: dict[str, GrantType]) -> Response:
-    """One request for a token; raises `OAuthError`."""
+    """One request for a token; raises `OAuthError`.
+
+    A proof of possession is verified first, so that one that does not hold costs no assertion, and used up by the
+    grant, when nothing else is in the way.
+    """
+    issuer.proof_of_possession(request)
     known = authenticate(issuer, request)
     name = request.form.get("grant_type", "")
     if not name:
@@ -69,6 +74,7 @@ def token(issuer: Issuer, request: Request, grants: dict[str, GrantType]) -> Res
         raise OAuthError("unauthorized_client", "the client may not use this grant type")
     asked = bind(issuer, request, known)
     given = grant(issuer, asked)
+    issuer.use_proof(request)  # each grant has; nothing is handed out for one that was not
     answer: dict[str, Any] = {
         "access_token": given.access.text,
         "token_type": given.access.token_type,

@@ -153,10 +153,7 @@ class ReplayTable:
         before (wall ns), so that a table which is older than that has forgotten none.
         """
         with self._threads:
-            farthest = self._clock(wall, monotonic)
-            born = self._words[_BORN]
-            forgotten = since <= born and iat <= born + ahead
-            if not nonce_ends and (forgotten or iat + window <= monotonic + farthest):
+            if not nonce_ends and self._may_have_forgotten(iat, wall, monotonic, window, ahead, since):
                 return Claim.UNSURE
             keep = nonce_ends or monotonic + max(0, iat + window - wall) + _SLACK
             bucket, low, high = self._place(holder, name, region)
@@ -169,6 +166,16 @@ class ReplayTable:
                 return self._take(_HEADER + bucket * _BUCKET, low, high, keep, monotonic)
             finally:
                 lockf(self._fd, LOCK_UN, 1, bucket)
+
+    def unsure(self, *, iat: int, wall: int, monotonic: int, window: int, ahead: int, since: int = 0) -> bool:
+        """Whether a proof without a nonce would be `UNSURE`, as `claim` would say it; takes no room."""
+        with self._threads:
+            return self._may_have_forgotten(iat, wall, monotonic, window, ahead, since)
+
+    def _may_have_forgotten(self, iat: int, wall: int, monotonic: int, window: int, ahead: int, since: int) -> bool:
+        farthest = self._clock(wall, monotonic)
+        born = self._words[_BORN]
+        return (since <= born and iat <= born + ahead) or iat + window <= monotonic + farthest
 
     def _take(self, base: int, low: int, high: int, keep: int, now: int) -> Claim:
         """MUST be called under the bucket's lock."""

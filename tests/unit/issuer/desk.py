@@ -14,6 +14,7 @@ import msgspec
 from interlock.clock import SECOND
 from interlock.config import OwnIssuer
 from interlock.identity import RoleTable, TokenVerifier
+from interlock.identity.dpop import Shown
 from interlock.identity.handles import client_handle, family_handle, session_handle, token_handle
 from interlock.issuer.app import handle
 from interlock.issuer.errors import OAuthError
@@ -106,8 +107,11 @@ class NoProofs:
 
     algorithms: tuple[str, ...] = ()
 
-    def check(self, proof: str, method: str, url: str, now: int) -> tuple[bytes, str]:
+    def verify(self, proof: str, method: str, url: str, now: int) -> Shown:
         raise OAuthError("invalid_dpop_proof", "proofs are not taken here")
+
+    def use(self, shown: Shown, now: int) -> None:
+        raise AssertionError("nothing was verified")
 
 
 class Desk:

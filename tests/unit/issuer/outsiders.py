@@ -10,7 +10,9 @@ from joserfc.jwk import Key
 
 from interlock.clock import SECOND
 from interlock.identity import RoleTable, TokenVerifier
+from interlock.identity.dpop import Shown
 from interlock.issuer.errors import OAuthError
+from interlock.jose import Proof
 from interlock.snapshot import IssuerSpec
 from tests.unit.issuer.desk import URL, Desk
 from tests.unit.jose.material import ec, public, sign
@@ -24,10 +26,13 @@ class FakeProofs:
 
     algorithms = ("ES256",)
 
-    def check(self, proof: str, method: str, url: str, now: int) -> tuple[bytes, str]:
+    def verify(self, proof: str, method: str, url: str, now: int) -> Shown:
         if proof == "forged":
             raise OAuthError("invalid_dpop_proof", "the proof is not good")
-        return hashlib.sha256(proof.encode()).digest(), ""
+        return Shown(Proof(hashlib.sha256(proof.encode()).digest(), proof, now, ""))
+
+    def use(self, shown: Shown, now: int) -> None:
+        """As often as one likes."""
 
 
 def with_proofs(desk: Desk) -> None:

@@ -64,6 +64,7 @@ def authorization_code(issuer: Issuer, asked: Asked) -> Given:
     if issuer.withdrawn(grant, grant.client_id):
         raise OAuthError("invalid_grant", "the code is not good", note="revoked since it was given")
     issuer.may_date(grant.principal, grant.client_id, asked.now)
+    issuer.use_proof(asked.request)
     if issuer.codes.authorization.take(text, asked.now) is None:
         _used_again(issuer, text, asked)
         raise OAuthError("invalid_grant", "the code is not good", note="used in the same moment")
@@ -83,8 +84,18 @@ def authorization_code(issuer: Issuer, asked: Asked) -> Given:
 def _used_again(issuer: Issuer, text: str, asked: Asked) -> None:
     """A code that comes twice was copied: what was given for it ends (RFC 6749 section 4.1.2).
 
-    Whoever was first may still be at it, and finds what is left here.
+    Whoever was first may still be at it, and finds what is left here. A request that was copied whole, with its
+    proof, is refused by that and ends nothing.
     """
+    codes = issuer.codes.authorization
+    first = codes.outcome(text)
+    if not codes.was_taken(text) or first == COPIED:
+        return
+    if first is not None:
+        grant = issuer.clients.grant(first)
+        if grant is None or grant.revoked:
+            return
+    issuer.use_proof(asked.request)
     grant_id = issuer.codes.authorization.settle(text, COPIED)
     if grant_id is not None and grant_id != COPIED:
         grant = issuer.clients.grant(grant_id)

@@ -25,6 +25,7 @@ def client_credentials(issuer: Issuer, asked: Asked) -> Given:
     found = details.validate(issuer, client, text)
     access = of_client(client, scopes, audience_of(issuer, client, asked.form.get("resource")))
     access = msgspec.structs.replace(access, jkt=asked.jkt, certificate=asked.certificate, details=found)
+    issuer.use_proof(asked.request)
     return Given(mint(issuer, access, asked.now, by="client_credentials"), scopes, details=found)
 
 

@@ -41,6 +41,7 @@ def device_code(issuer: Issuer, asked: Asked) -> Given:
     if issuer.withdrawn(grant, grant.client_id):
         raise OAuthError("invalid_grant", "the code is not good", note="revoked since it was allowed")
     issuer.may_date(grant.principal, grant.client_id, asked.now)
+    issuer.use_proof(asked.request)
     if not devices.take(text, asked.now):
         raise OAuthError("invalid_grant", "the code is not good", note="used in the same moment")
     grant = msgspec.structs.replace(grant, jkt=asked.jkt, certificate=asked.certificate)

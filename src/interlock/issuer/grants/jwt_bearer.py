@@ -64,6 +64,7 @@ def jwt_bearer(issuer: Issuer, asked: Asked) -> Given:
     issued = found.issued * SECOND or found.expires - LONGEST  # it is as old as it may be unless it says so
     if not issuer.replays.claim(name, issued, found.expires, now, ahead=leeway, of=client):
         raise _refused("it was used before")
+    issuer.use_proof(asked.request)
     return Given(mint(issuer, access, now, by="jwt-bearer"), access.scopes, details=access.details)
 
 

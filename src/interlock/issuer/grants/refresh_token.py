@@ -18,7 +18,7 @@ def refresh_token(issuer: Issuer, asked: Asked) -> Given:
     text = asked.form.get("refresh_token")
     if text is None:
         raise OAuthError("invalid_request", "refresh_token is missing")
-    grant = refresh_tokens.use(issuer, text, asked.client.client_id, asked.now)
+    grant = refresh_tokens.use(issuer, text, asked.client.client_id, asked.request)
     _check_binding(grant, asked)
     issuer.may_date(grant.principal, grant.client_id, asked.now)
     if grant.account and not issuer.people.stands(grant, asked.now):
@@ -37,6 +37,7 @@ def refresh_token(issuer: Issuer, asked: Asked) -> Given:
         certificate=asked.certificate,
         details=found,
     )
+    issuer.use_proof(asked.request)
     # Before the refresh token is spent: what cannot be recorded now can be asked for again.
     minted = mint(issuer, access, asked.now, by="refresh_token")
     # FAPI 2.0 Security Profile section 5.3.2.1: not rotated where it is bound to the client anyway.

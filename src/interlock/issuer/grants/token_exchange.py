@@ -103,6 +103,7 @@ def token_exchange(issuer: Issuer, asked: Asked) -> Given:
         origin=subject.identity.credential,
     )
     access = msgspec.structs.replace(access, hangs_on=_hangs_on(issuer, access, subject, actor))
+    issuer.use_proof(asked.request)
     minted = mint(issuer, access, asked.now, by="token-exchange")
     return Given(minted, scopes, more={"issued_token_type": ACCESS_TOKEN}, details=narrowed)
 
