@@ -23,7 +23,7 @@ import pytest
 
 from interlock.clock import SECOND
 from interlock.config import load
-from interlock.control.main import ISSUING
+from interlock.control.housekeeping import ISSUING
 from interlock.control.paths import Paths
 from interlock.gateway.http1 import RequestReader
 from interlock.keys import open_keyring

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from interlock.control.paths import Paths
-from interlock.model import Event
+from interlock.model import Event, Principal
 
 if TYPE_CHECKING:
     from interlock.audit import ActRecorder
+
+# Who acts where nobody asked for it.
+NODE: Final = Principal("service", "interlock", "control")
+ISSUER: Final = Principal("service", "interlock", "issuer")
 
 
 def open_acts(paths: Paths, writer: str, actor: str) -> ActRecorder:

@@ -18,7 +18,7 @@ import msgspec
 
 from interlock.audit.subjects_register import Register, names
 from interlock.clock import Clock, SystemClock
-from interlock.control.acts import open_acts
+from interlock.control.acts import ISSUER, open_acts
 from interlock.control.clients import (
     ClientDesk,
     ClientRoles,
@@ -217,7 +217,7 @@ class Administration:
             self.outbox,
             lambda: self.config.issuer,
             lambda: factor_key(self.keyring),
-            lambda: self.acts(Principal("service", "interlock", "issuer")),
+            lambda: self.acts(ISSUER),
         )
 
     @cached_property

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from interlock.clock import SECOND, ManualClock
+from interlock.control.acts import ISSUER, NODE
 from interlock.control.clients import OURS, ClientDesk, CreateClient, NamedClient, RotateClient
-from interlock.control.main import ISSUER, NODE
 from interlock.control.paths import Paths
 from interlock.control.publish import Publisher
 from interlock.errors import NotFound, RecordUnavailable, StateError, UsageError

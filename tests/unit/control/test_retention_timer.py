@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from interlock.control import main
-from interlock.control.main import HOUSEKEEPING, NODE, PRUNING, Control
+from interlock.control import housekeeping
+from interlock.control.acts import NODE
+from interlock.control.housekeeping import HOUSEKEEPING, PRUNING, Housekeeping
 from interlock.errors import RecordUnavailable
 
 DONE = {"segments": [], "bytes": 0, "keys": []}
@@ -36,15 +37,15 @@ def waits(monkeypatch: pytest.MonkeyPatch, outcomes: list[Any], *, retention: ob
             raise outcome
         return outcome
 
-    monkeypatch.setattr(main.asyncio, "sleep", sleep)
-    control = SimpleNamespace(
+    monkeypatch.setattr(housekeeping.asyncio, "sleep", sleep)
+    house = SimpleNamespace(
         _pruned=False,
-        _prune=prune,
-        _config=SimpleNamespace(record=SimpleNamespace(retention=retention)),
+        prune=prune,
+        _desk=SimpleNamespace(config=SimpleNamespace(record=SimpleNamespace(retention=retention))),
         _log=SimpleNamespace(info=lambda *_, **__: None, error=lambda *_, **__: None),
     )
     with pytest.raises(Ended):
-        asyncio.run(Control._keep_retention(control))  # type: ignore[arg-type]
+        asyncio.run(Housekeeping._keep_retention(house))  # type: ignore[arg-type]
     return seen
 
 
