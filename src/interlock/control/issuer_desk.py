@@ -266,16 +266,10 @@ class IssuerDesk:
         )
 
     def client_changed(self, client: Client) -> None:
-        """It is as the state has it now, whoever else may have changed it meanwhile; a disabled one stays so."""
+        """One that was disabled stays so, even where the state could not be told; else the state is asked anyway."""
         with self._changing:
-            if self.issuer is None:
-                return
-            if not client.disabled:
-                try:
-                    client = self._clients.get(client.client_id)
-                except StateError:
-                    pass
-            self.issuer.registry.put(client)
+            if self.issuer is not None and client.disabled:
+                self.issuer.registry.drop(client.client_id)
 
     def keys_turned(self) -> None:
         """Somebody has changed the keys in the keyring."""
@@ -287,7 +281,10 @@ class IssuerDesk:
         if not self._url:
             return None
         issuer = self.issuer
-        clients = 0 if issuer is None else len(issuer.registry)
+        try:
+            clients = 0 if issuer is None else len(issuer.registry)
+        except StateError as broken:
+            clients, problem = 0, problem or str(broken)
         return IssuerStatus(self._url, issuer is not None, problem, clients, self._keys.described)
 
     def _vouched(self, certificate: bytes, now: int) -> bool:

@@ -118,7 +118,6 @@ def register(issuer: Issuer, request: Request) -> Response:
     except InterlockError:
         issuer.registrations.give_back(hashed)
         raise
-    issuer.registry.put(client)
     return json_response(_described(issuer, client, secret, access), 201)
 
 
@@ -161,7 +160,6 @@ def _change(issuer: Issuer, request: Request, client: Client) -> Response:
         return present
 
     changed = issuer.clients.modify(client.client_id, turn)
-    issuer.registry.put(changed)
     return json_response(_described(issuer, changed, text, access))
 
 

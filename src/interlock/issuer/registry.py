@@ -1,9 +1,11 @@
-"""The clients as the endpoints look them up: in memory, since the control process alone changes them."""
+"""The clients as the endpoints look them up: kept in memory, and looked at again when anything was changed."""
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -12,7 +14,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from interlock.errors import KeyMaterialError
 from interlock.jose import KeySet
 from interlock.keys import lookup_hash
-from interlock.store.clients import Client, Clients
+from interlock.store.clients import Client, Clients, read_client
 
 _NOBODY = b"\0" * 32
 
@@ -40,41 +42,77 @@ class Known:
             return KeySet([], {})
 
 
+class _Seen(NamedTuple):
+    """A client as it was in one version of the state."""
+
+    version: int
+    row: str
+    known: Known | None  # None: it is disabled
+
+
 class Registry:
-    """All clients that may do anything."""
+    """All clients that may do anything. For many threads; raises `StateError` where the state does not answer.
+
+    What a client may do is what the state says at each use: commands change it beside this process, and go on while
+    it hangs. What was made of a client once is kept for as long as its row is the same.
+    """
 
     def __init__(self, clients: Clients, lookup_key: bytes) -> None:
         self._lookup_key = lookup_key
-        self._known = {client.client_id: Known(client) for client in clients.all() if not client.disabled}
+        self._rows = clients.rows
+        self._known: dict[str, _Seen] = {}
+        self._listed: tuple[int, list[Client]] = (-1, [])  # all, as of a version
+        self._gone: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self._known)
+        return sum(1 for _ in self._all())
 
     def get(self, client_id: str) -> Known | None:
         """The client of that id, unless it is disabled."""
-        return self._known.get(client_id)
+        version = self._rows.version()  # before the row: what is changed between them is looked at again
+        seen = self._known.get(client_id)
+        if seen is None or seen.version != version:
+            row = self._rows.row(client_id)
+            seen = None if row is None else self._see(client_id, row, version)
+            if seen is None:
+                self._known.pop(client_id, None)
+        return None if seen is None or client_id in self._gone else seen.known
 
     def spoken_for(self, issuer: str, subject: str) -> list[Client]:
         """The clients for which a token of an outside issuer speaks (RFC 7523 section 2.1)."""
         return [
-            known.client
-            for known in list(self._known.values())
-            if known.client.assertion_issuer == issuer and subject in known.client.assertion_subjects
+            client
+            for client in self._all()
+            if client.assertion_issuer == issuer and subject in client.assertion_subjects
         ]
 
     def self_registered(self) -> int:
         """How many clients registered themselves."""
-        return sum(known.client.self_registered for known in list(self._known.values()))
-
-    def put(self, client: Client) -> None:
-        """It is new, or has changed."""
-        if client.disabled:
-            self.drop(client.client_id)
-        else:
-            self._known[client.client_id] = Known(client)
+        return sum(client.self_registered for client in self._all())
 
     def drop(self, client_id: str) -> None:
+        """It is no more, for good, whatever the state may say: that could be what cannot be changed now."""
+        self._gone.add(client_id)
         self._known.pop(client_id, None)
+
+    def _all(self) -> Iterator[Client]:
+        version = self._rows.version()
+        at, listed = self._listed
+        if at != version:
+            seen = [self._see(client_id, row, version) for client_id, row in self._rows.rows().items()]
+            listed = [one.known.client for one in seen if one.known is not None]
+            self._listed = version, listed
+        return (client for client in listed if client.client_id not in self._gone)
+
+    def _see(self, client_id: str, row: str, version: int) -> _Seen:
+        seen = self._known.get(client_id)
+        if seen is not None and seen.row == row:
+            known = seen.known
+        else:
+            client = read_client(row)
+            known = None if client.disabled else Known(client)
+        self._known[client_id] = seen = _Seen(version, row, known)
+        return seen
 
     def secret_holds(self, known: Known | None, secret: str, now: int) -> bool:
         """Whether a client has this secret now; takes as long for nobody as for somebody."""

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from interlock.errors import NotFound, StateError, UsageError
+from interlock.store.client_rows import ClientRows
 from interlock.store.schema import CLIENTS, CONSENTS, GRANTS
 from interlock.store.state import State
 
@@ -128,6 +129,11 @@ class Clients:
 
     def __init__(self, state: State) -> None:
         self._state = state
+
+    @property
+    def rows(self) -> ClientRows:
+        """The clients as they stand, for who looks at them often."""
+        return self._state.client_rows
 
     def all(self) -> list[Client]:
         """Every client, disabled ones too, the oldest first."""
@@ -256,6 +262,11 @@ class Clients:
         with self._state.writing() as connection:
             done = connection.execute(delete(GRANTS).where(GRANTS.c.expires <= before))
             return int(done.rowcount)
+
+
+def read_client(row: str) -> Client:
+    """The client of a row; `StateError` if it is damaged."""
+    return _read(_client, row, "client")
 
 
 def _find(connection: Connection, client_id: str) -> Client:

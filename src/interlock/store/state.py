@@ -23,6 +23,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from interlock.errors import NotFound, StateError, UsageError
+from interlock.store.client_rows import ClientRows
 from interlock.store.model import ApiKeyRow, Revocation
 from interlock.store.schema import API_KEYS, MARKS, REVOCATIONS, RISKS, migrate
 
@@ -39,6 +40,7 @@ class State:
     def __init__(self, path: Path, engine: Engine) -> None:
         self.path = path
         self._engine = engine
+        self.client_rows = ClientRows(path)  # opened when it is first asked
 
     @classmethod
     def open(cls, path: Path) -> State:
@@ -53,6 +55,7 @@ class State:
         return state
 
     def close(self) -> None:
+        self.client_rows.close()
         self._engine.dispose()
 
     def __enter__(self) -> State:

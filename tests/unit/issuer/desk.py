@@ -176,7 +176,6 @@ class Desk:
             secret = Secret(lookup_hash(LOOKUP, SECRET.encode()), self.clock.wall())
             client = msgspec.structs.replace(client, secrets=(secret,))
         self.clients.add(client)
-        self.issuer.registry.put(client)
         return client
 
     # -- requests

@@ -9,7 +9,6 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -220,7 +219,7 @@ def test_a_public_client_with_a_secret_is_refused(desk: Desk) -> None:
 def test_a_disabled_client_is_nobody(desk: Desk) -> None:
     client = Assertions(desk)
     for known in (desk.client(), client.client):
-        desk.issuer.registry.put(msgspec.structs.replace(known, disabled=desk.clock.wall()))
+        desk.clients.change(known.client_id, disabled=desk.clock.wall())
     assert error(desk.token(grant_type="client_credentials")) == REFUSED
     assert error(client.ask()) == REFUSED
     unknown = desk.token("nobody", grant_type="client_credentials")

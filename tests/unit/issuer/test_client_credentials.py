@@ -53,13 +53,13 @@ def test_a_secret_ends_with_its_overlap_and_a_disabled_client_at_once(desk: Desk
     client = desk.client()
     secret = client.secrets[0]
     ending = msgspec.structs.replace(secret, until=desk.clock.wall() + 10**9)
-    desk.issuer.registry.put(msgspec.structs.replace(client, secrets=(ending,)))
+    desk.clients.change(client.client_id, secrets=(ending,))
     assert desk.token(grant_type="client_credentials").status == 200
     desk.clock.pass_seconds(1)
     assert desk.token(grant_type="client_credentials").status == 401
-    desk.issuer.registry.put(client)
+    desk.clients.change(client.client_id, secrets=(secret,))
     assert desk.token(grant_type="client_credentials").status == 200
-    desk.issuer.registry.put(msgspec.structs.replace(client, disabled=desk.clock.wall()))
+    desk.clients.change(client.client_id, disabled=desk.clock.wall())
     assert desk.token(grant_type="client_credentials").status == 401
 
 

@@ -103,7 +103,7 @@ def test_a_code_that_is_bound_to_a_key_is_nothing_with_another(bound: Desk) -> N
 
 
 def test_a_public_clients_refresh_token_is_bound_to_the_key_of_its_first_proof(bound: Desk) -> None:
-    bound.issuer.registry.put(bound.clients.change("app", scopes=("openid", "offline_access")))
+    bound.clients.change("app", scopes=("openid", "offline_access"))
     code = back(ask(bound, scope="openid offline_access"))["code"]
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": BACK, "code_verifier": VERIFIER}
     refresh = told(send(bound, proof(bound), "app", **form))["refresh_token"]
@@ -196,7 +196,7 @@ def test_the_room_that_the_flood_is_tried_on_can_be_filled(bound: Desk, tmp_path
 
 
 def test_a_refused_proof_costs_no_code_and_no_refresh_token(bound: Desk) -> None:
-    bound.issuer.registry.put(bound.clients.change("app", scopes=("openid", "offline_access")))
+    bound.clients.change("app", scopes=("openid", "offline_access"))
     used = proof(bound)
     assert send(bound, used, grant_type="client_credentials").status == 200
     code = back(ask(bound, scope="openid offline_access"))["code"]
@@ -210,7 +210,7 @@ def test_a_refused_proof_costs_no_code_and_no_refresh_token(bound: Desk) -> None
 
 def test_a_request_that_was_copied_whole_gives_nothing_and_ends_nothing(bound: Desk) -> None:
     """Sent again as it was, by a thief or by a proxy that tries again: the proof is the one that was used."""
-    bound.issuer.registry.put(bound.clients.change("app", scopes=("openid", "offline_access")))
+    bound.clients.change("app", scopes=("openid", "offline_access"))
     code = back(ask(bound, scope="openid offline_access"))["code"]
     first = {"grant_type": "authorization_code", "code": code, "redirect_uri": BACK, "code_verifier": VERIFIER}
     proofs = [proof(bound), proof(bound)]

@@ -124,7 +124,7 @@ def test_a_secret_that_was_revoked_while_it_waited_gets_nothing(desk: Desk) -> N
     assert handle(desk.issuer, waiting(desk, asked, authorization=BASIC)).status == 200
     request = waiting(desk, asked, authorization=BASIC)
     ended = msgspec.structs.replace(client.secrets[0], until=desk.clock.wall() - SECOND // 2)
-    desk.issuer.registry.put(msgspec.structs.replace(client, secrets=(ended,)))
+    desk.clients.change(client.client_id, secrets=(ended,))
     assert handle(desk.issuer, request).status == 401
 
 

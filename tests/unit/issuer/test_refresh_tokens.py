@@ -7,7 +7,6 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import msgspec
 import pytest
 
 from interlock.clock import SECOND
@@ -169,8 +168,7 @@ def test_another_client_gets_nothing_and_ends_nothing(family: Family) -> None:
 
 
 def test_a_client_without_the_grant_type_cannot_refresh(family: Family) -> None:
-    plain = msgspec.structs.replace(family.client, grant_types=("authorization_code",))
-    family.desk.issuer.registry.put(plain)
+    family.desk.clients.change(family.client.client_id, grant_types=("authorization_code",))
     assert refused(family.use(family.token), "unauthorized_client")
 
 
