@@ -1,4 +1,4 @@
-"""What hangs on a credential and is kept in the state: refresh families, sign-in sessions, client secrets.
+"""What hangs on a credential and is kept in the state: refresh families, sign-in sessions, what clients show.
 
 They are found in the state and nowhere else, so that they die with the control process down, too.
 """
@@ -15,7 +15,7 @@ from interlock.errors import NotFound, UsageError
 from interlock.model.principal import OWN_AUTHORITY
 from interlock.store import State
 from interlock.store.accounts import Accounts
-from interlock.store.clients import Client, Clients, Grant
+from interlock.store.clients import UNMANAGED, Client, Clients, Grant
 from interlock.store.signins import SessionRow, SignIns
 
 
@@ -32,7 +32,7 @@ class Dependant(Protocol):
 
 
 class Families:
-    """Grants of our own issuer, and the secrets of its clients."""
+    """Grants of our own issuer, and the secrets and registration access tokens of its clients."""
 
     def __init__(self, state: State, changed: Callable[[Client], None]) -> None:
         """`changed` is told of each client that is other than before."""
@@ -44,7 +44,7 @@ class Families:
             return []
         dead = [Dead("family", grant.id) for grant in self._grants(doomed, now, why)]
         if doomed.kind == "client":
-            dead += self._secrets(doomed.id, now)
+            dead += self._shown(doomed.id, now)
         return dead
 
     def _grants(self, doomed: Doomed, now: int, why: str) -> list[Grant]:
@@ -63,24 +63,36 @@ class Families:
                 families = [name for kind, name in doomed.hangs_on if kind == "family"]
                 return [grant for family in families for grant in revoke(now, why, id=family)]
 
-    def _secrets(self, client_id: str, now: int) -> list[Dead]:
-        """They are good until now; the client can be given another, where it has secrets."""
-        living = 0
+    def _shown(self, client_id: str, now: int) -> list[Dead]:
+        """What the client shows to be itself is good until now. It can be given another secret, where it has secrets;
+        one that registered itself manages its registration no more, which would give it one (RFC 7592 section 2.2).
+        """
+        ended: list[str] = []
 
         def end(client: Client) -> Client:
-            nonlocal living
-            living = sum(not one.until or now < one.until for one in client.secrets)
-            ended = tuple(one if one.until and one.until <= now else replace(one, until=now) for one in client.secrets)
-            return replace(client, secrets=ended)
+            ended[:] = shown(client, now)
+            secrets = tuple(
+                one if one.until and one.until <= now else replace(one, until=now) for one in client.secrets
+            )
+            return replace(client, secrets=secrets, registration=UNMANAGED if client.self_registered else b"")
 
         try:
             client = self._clients.modify(client_id, end)
-        except (NotFound, UsageError):  # gone, or disabled: its secrets are good for nothing
+        except (NotFound, UsageError):  # gone, or disabled: what it has is good for nothing
             return []
-        if not living:
-            return []
-        self._changed(client)
-        return [Dead("client-secret", client_id)]
+        if ended:
+            self._changed(client)
+        return [Dead(kind, client_id) for kind in ended]
+
+
+def shown(client: Client, now: int) -> list[str]:
+    """The kinds of what a client has of ours to show, and that is good."""
+    found = []
+    if any(not one.until or now < one.until for one in client.secrets):
+        found.append("client-secret")
+    if client.self_registered and client.registration != UNMANAGED:
+        found.append("registration-token")
+    return found
 
 
 class Sessions:

@@ -33,7 +33,7 @@ from interlock.control.credentials import (
     Plain,
     dead_handle,
 )
-from interlock.control.dependants import Dependant
+from interlock.control.dependants import Dependant, shown
 from interlock.control.publish import Publisher
 from interlock.control.status import rfc3339
 from interlock.errors import StateError
@@ -98,11 +98,19 @@ class RevocationDesk:
         return done
 
     def client(self, wanted: OfIssuer, named: Named, acts: Recorder) -> dict[str, Any]:
-        """Whatever an issuer gave to a client; one of our own loses its secrets and its principal's API keys."""
+        """Whatever an issuer gave to a client; one of our own loses its secrets and its principal's API keys, and
+        one that registered itself its registration access token."""
         doomed = named.client(wanted, self._clock.wall())
         if not doomed.own:
             return self._kill(doomed, acts)
-        return self._kill(doomed, acts, lambda: Clients(self._state).get(doomed.id).principal)
+        takes: list[str] = []
+
+        def principal() -> str:
+            client = Clients(self._state).get(doomed.id)
+            takes.extend([] if client.disabled else shown(client, self._clock.wall()))
+            return client.principal
+
+        return self._kill(doomed, acts, principal, takes)
 
     def session(self, wanted: OfIssuer, named: Named, acts: Recorder) -> dict[str, Any]:
         return self._kill(named.session(wanted, self._clock.wall()), acts)
@@ -141,13 +149,22 @@ class RevocationDesk:
 
     # -- one act
 
-    def _kill(self, doomed: Doomed, acts: Recorder, keys_of: Callable[[], str] | None = None) -> dict[str, Any]:
-        """`keys_of` gives the principal whose API keys die with it; raises `NotFound` for what is not there."""
+    def _kill(
+        self,
+        doomed: Doomed,
+        acts: Recorder,
+        keys_of: Callable[[], str] | None = None,
+        takes: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """`keys_of` gives the principal whose API keys die with it; raises `NotFound` for what is not there.
+
+        `takes`: the kinds of what else it loses, for the record; looked at when `keys_of` was asked.
+        """
         killing = _Killing(self._clock.wall())
         if keys_of is not None:
             killing.attempt(lambda: self._find_keys(killing, keys_of()))
         # 1.
-        act = acts.act(Event.CREDENTIAL_REVOKE, _details(doomed, list(killing.keys)))
+        act = acts.act(Event.CREDENTIAL_REVOKE, _details(doomed, list(killing.keys), takes))
         # 2.
         for dependant in self._dependants:
             killing.attempt(partial(self._end, dependant, killing, doomed, act))
@@ -228,7 +245,7 @@ def _changes(killing: _Killing, doomed: Doomed, since: int) -> list[Change]:
     return changes
 
 
-def _details(doomed: Doomed, keys: list[str]) -> dict[str, Any]:
+def _details(doomed: Doomed, keys: list[str], takes: Sequence[str]) -> dict[str, Any]:
     """Names of persons under the names by which the record seals them."""
     details: dict[str, Any] = {"kind": doomed.kind, doomed.kind: doomed.id}
     if doomed.issuer:
@@ -244,6 +261,8 @@ def _details(doomed: Doomed, keys: list[str]) -> dict[str, Any]:
     details |= dict(doomed.hangs_on)
     if keys:
         details["keys"] = keys
+    if takes:
+        details["takes"] = list(takes)
     return details
 
 

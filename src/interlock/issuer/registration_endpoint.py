@@ -33,7 +33,7 @@ from interlock.issuer.service import REGISTER, Issuer
 from interlock.keys import lookup_hash
 from interlock.model import Event, Principal
 from interlock.model.principal import OWN_AUTHORITY
-from interlock.store.clients import Client, Secret
+from interlock.store.clients import UNMANAGED, Client, Secret
 
 BELOW: Final = REGISTER + "/"
 GRANTS: Final = frozenset(
@@ -105,7 +105,7 @@ def register(issuer: Issuer, request: Request) -> Response:
         client_name=client_id,
         principal=str(Principal("service", OWN_AUTHORITY, f"registered/{client_id}")),
         created=request.now,
-        registration=b"\0" * 32,
+        registration=UNMANAGED,
     )
     client = _with(issuer, client, said)
     client, secret, access = _with_secrets(issuer, client, request.now)
@@ -188,7 +188,7 @@ def _authenticated(issuer: Issuer, request: Request) -> Client:
     """The client whose registration access token was sent. Nobody learns whether there is such a client."""
     known = issuer.registry.get(request.path.removeprefix(BELOW))
     given = lookup_hash(issuer.lookup_key, _bearer(request).encode("utf-8"))
-    expected = (known.client.registration if known is not None else b"") or b"\0" * 32  # no hash is that
+    expected = (known.client.registration if known is not None else b"") or UNMANAGED
     if known is None or not hmac.compare_digest(given, expected):
         raise _unauthorized("the registration access token is not this client's")
     return known.client

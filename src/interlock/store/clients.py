@@ -18,6 +18,7 @@ from interlock.store.client_rows import ClientRows
 from interlock.store.schema import CLIENTS, CONSENTS, GRANTS
 from interlock.store.state import State
 
+UNMANAGED = b"\0" * 32  # in place of the hash of a registration access token that was revoked: no token has it
 T = TypeVar("T")
 
 
@@ -66,7 +67,7 @@ class Client(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     first_party: bool = False  # people are not asked for their consent
     backchannel_logout_uri: str = ""
     client_uri: str = ""
-    registration: bytes = b""  # keyed hash of its registration access token (RFC 7592)
+    registration: bytes = b""  # keyed hash of its registration access token (RFC 7592), or `UNMANAGED`
     disabled: int = 0  # when it was; 0: it was not
     acts: tuple[str, ...] = ()  # the record's ids of what was done to it
     authorization_details_types: tuple[str, ...] = ()  # of the file's, it may ask for (RFC 9396 section 10)

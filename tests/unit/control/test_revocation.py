@@ -38,7 +38,7 @@ from interlock.snapshot import Change, KeyAdded, NodePage, NodeSpec, NotBefore, 
 from interlock.snapshot.page import EPOCH
 from interlock.store import Revocations, State
 from interlock.store.accounts import Account, Accounts
-from interlock.store.clients import Client, Clients, Grant, Secret
+from interlock.store.clients import UNMANAGED, Client, Clients, Grant, Secret
 from interlock.store.revocations import KEPT
 from interlock.store.signins import SessionRow, SignIns
 from tests.unit.control.conftest import Acts
@@ -392,6 +392,33 @@ def test_a_client_loses_its_secrets_and_can_be_given_another(signed_in: Bench, k
     bench.clock.advance(1)
     again = bench.desk.client(OfIssuer("shop-1"), bench.named, bench.acts)
     assert [one["kind"] for one in again["revoked"]] == ["client"]
+
+
+def test_a_client_that_registered_itself_loses_what_would_give_it_another_secret(bench: Bench) -> None:
+    clients = Clients(bench.state)
+    clients.add(client("dyn-1", registration=b"r" * 32))
+    done = bench.desk.client(OfIssuer("dyn-1"), bench.named, bench.acts)
+    assert {"kind": "registration-token", "id": "dyn-1", "issuer": None} in done["revoked"]
+    assert bench.acts.done[-1][1]["takes"] == ["client-secret", "registration-token"], "on the record"
+    kept = clients.get("dyn-1")
+    assert kept.registration == UNMANAGED
+    assert kept.self_registered, "else it would count as one that an operator has looked at"
+    bench.clock.advance(1)
+    again = bench.desk.client(OfIssuer("dyn-1"), bench.named, bench.acts)
+    assert [one["kind"] for one in again["revoked"]] == ["client"]
+    assert "takes" not in bench.acts.done[-1][1]
+
+
+def test_a_client_that_was_made_here_is_none_that_registered_itself_after_a_revocation(signed_in: Bench) -> None:
+    signed_in.desk.client(OfIssuer("shop-1"), signed_in.named, signed_in.acts)
+    assert not Clients(signed_in.state).get("shop-1").self_registered
+
+
+def test_a_disabled_client_stays_disabled(bench: Bench) -> None:
+    Clients(bench.state).add(client("dyn-1", registration=b"r" * 32, disabled=7))
+    done = bench.desk.client(OfIssuer("dyn-1"), bench.named, bench.acts)
+    assert [one["kind"] for one in done["revoked"]] == ["client"]
+    assert Clients(bench.state).get("dyn-1").disabled == 7
 
 
 def test_a_client_that_is_not_there(bench: Bench) -> None:

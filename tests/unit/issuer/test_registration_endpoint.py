@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from interlock.clock import SECOND
+from interlock.control.credentials import Doomed
+from interlock.control.dependants import Families
 from interlock.errors import RecordUnavailable
 from interlock.issuer import registration_endpoint
 from interlock.issuer.http import Response
@@ -387,6 +389,23 @@ def test_a_disabled_client_manages_nothing(desk: Desk) -> None:
     desk.clients.change(made["client_id"], disabled=desk.clock.wall())
     assert own(desk, made, "GET").status == 401
     assert own(desk, made, "PUT", {**WEB, "client_id": made["client_id"]}).status == 401
+
+
+def test_one_that_was_revoked_manages_nothing_and_comes_to_no_new_secret(desk: Desk) -> None:
+    """The attack: who has its registration access token asks for another secret after the old one was revoked."""
+    made = registered(desk, grant_types=["authorization_code", "client_credentials"])
+    families = Families(desk.state, lambda _client: None)
+    client_id, now = made["client_id"], desk.clock.wall()
+    dead = families.kill(Doomed(kind="client", id=client_id, handle=b"h" * 32, own=True), now, "revoked")
+    assert {one.kind for one in dead} == {"client-secret", "registration-token"}
+    wanted = {**WEB, "client_id": client_id, "grant_types": ["authorization_code", "client_credentials"]}
+    for method, body in (("GET", None), ("PUT", wanted), ("DELETE", None)):
+        answer = own(desk, made, method, body)
+        assert answer.status == 401, method
+        assert "client_secret" not in told(answer)
+    assert own(desk, {**made, "registration_access_token": ""}, "GET").status == 401
+    assert desk.issuer.registry.get(client_id) is not None, "an operator can give it another secret"
+    assert desk.token(client_id, made["client_secret"], grant_type="client_credentials").status == 401
 
 
 def test_paths_beside_it_are_nothing(desk: Desk) -> None:
