@@ -134,6 +134,7 @@ class UserDesk:
     def enable(self, wanted: NamedUser, acts: Recorder) -> dict[str, Any]:
         account = self._named(wanted.name)
         act = acts.act(Event.USER_ENABLE, {"principal": account.principal})
+        self._signins.revoke(self._clock.wall(), account=account.id)  # whatever was signed in before is over
         return self._described(self._accounts.change(account.id, act=act, state=ACTIVE))
 
     def unlock(self, wanted: UnlockUser, acts: Recorder) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from interlock.issuer.errors import OAuthError
 from interlock.issuer.http import Request, Response, json_response
 from interlock.issuer.service import Issuer
 from interlock.model import Identity
-from interlock.store.clients import Client
+from interlock.store.clients import Client, Grant
 
 INACTIVE = {"active": False}
 TOLD = (
@@ -34,7 +34,7 @@ def introspect(issuer: Issuer, request: Request) -> Response:
 def _describe(issuer: Issuer, client: Client, text: str, now: int) -> dict[str, Any]:
     if text.startswith("ilr_"):
         grant = refresh_tokens.find(issuer, text)
-        if grant is None or not grant.usable(now) or grant.client_id != client.client_id:
+        if grant is None or grant.client_id != client.client_id or not _stands(issuer, grant, now):
             return INACTIVE
         return {
             "active": True,
@@ -53,6 +53,13 @@ def _describe(issuer: Issuer, client: Client, text: str, now: int) -> dict[str, 
     bound = "jkt" in claims.get("cnf", {})
     told = {name: claims[name] for name in TOLD if name in claims}
     return {"active": True, **told, "token_type": "DPoP" if bound else "Bearer", "username": identity.principal.name}
+
+
+def _stands(issuer: Issuer, grant: Grant, now: int) -> bool:
+    """Whether the client could use the refresh token of a grant now. To ask is no sign of life of a session."""
+    if not grant.usable(now) or issuer.withdrawn(grant):
+        return False
+    return not grant.account or issuer.people.stands(grant, now, alive=False)
 
 
 def _may_know(client: Client, identity: Identity) -> bool:

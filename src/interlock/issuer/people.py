@@ -308,13 +308,15 @@ class People:
         """The same for an ID token."""
         return self.profile(grant.account, frozenset(grant.scopes)) or {}
 
-    def stands(self, grant: Grant, now: int) -> bool:
+    def stands(self, grant: Grant, now: int, *, alive: bool = True) -> bool:
         """Whether who gave this may still sign in, and is signed in, where the grant hangs on a session."""
         try:
             active = self.means.accounts.get(grant.account).active
         except NotFound:
             return False
-        return active and (grant.offline or not grant.session or self.means.sessions.in_use(grant.session, now))
+        return active and (
+            grant.offline or not grant.session or self.means.sessions.in_use(grant.session, now, alive=alive)
+        )
 
     # -- for operators and revocation
 

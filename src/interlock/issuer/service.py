@@ -183,8 +183,11 @@ class People(Protocol):
         """What is known of somebody, by scope; None: nobody of that name may sign in."""
         ...
 
-    def stands(self, grant: Grant, now: int) -> bool:
-        """Whether who gave this may still sign in, and is, where the grant hangs on a session."""
+    def stands(self, grant: Grant, now: int, *, alive: bool = ...) -> bool:
+        """Whether who gave this may still sign in, and is, where the grant hangs on a session.
+
+        `alive`: to ask is a sign of life of the session, as when a client renews its tokens.
+        """
         ...
 
     def claims(self, grant: Grant) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from interlock.clock import SECOND
-from interlock.errors import KeyMaterialError, NotFound
+from interlock.errors import KeyMaterialError, NotAllowed, NotFound
 from interlock.issuer.cookies import SESSION, Cookies, new_secret
 from interlock.issuer.http import Request
 from interlock.issuer.levels import acr_of, amr_of
@@ -96,7 +96,8 @@ class Sessions:
     def begin(self, request: Request, account: Account, proved: Collection[str]) -> tuple[Session, tuple[str, str]]:
         """Sign somebody in who has proved this much just now; gives the session and the field that sets its cookie.
 
-        If the browser has a session of the same person, it goes on under its `sid`; another's ends.
+        If the browser has a session of the same person, it goes on under its `sid`; another's ends. Raises
+        `NotAllowed` for who was disabled in this moment.
         """
         now, former = request.now, self._row(self._cookies.get(request, SESSION))
         goes_on = (
@@ -123,6 +124,10 @@ class Sessions:
             over = self._signins.begin(row, former=b"" if former is None else former.hash, most=MOST)
         except NotFound:  # it was ended in this moment: whoever signs in has another one
             return self.begin(request, account, proved)
+        except NotAllowed:
+            told = {"session": row.sid, "why": "disabled", "principal": account.principal}
+            self._record.act(Event.SESSION_END, told)
+            raise
         for sid in over:
             self._over(sid, "replaced")
         return _session(row, account, cookie), self._cookies.set(SESSION, cookie)
@@ -135,7 +140,7 @@ class Sessions:
         cookie = new_secret()
         try:
             self._signins.begin(replace(row, hash=self._hash(cookie), seen=request.now), former=row.hash, most=MOST)
-        except NotFound:
+        except (NotFound, NotAllowed):
             return self._cookies.clear(SESSION)
         return self._cookies.set(SESSION, cookie)
 
@@ -163,12 +168,13 @@ class Sessions:
             self.revoke_session(row.sid, why, now)
         return [row.sid for row in rows]
 
-    def in_use(self, sid: str, now: int) -> bool:
-        """Whether a session is not over. That what hangs on it asks is a sign of life: a client renews its tokens."""
+    def in_use(self, sid: str, now: int, *, alive: bool = True) -> bool:
+        """Whether a session is not over. `alive`: that what hangs on it asks is a sign of life."""
         row = self._signins.session_of(sid)
         if row is None or row.revoked or not self._living(row, now):
             return False
-        self._touch(row, now)
+        if alive:
+            self._touch(row, now)
         return True
 
     def living(self, now: int, *, account: str | None = None) -> list[SessionRow]:

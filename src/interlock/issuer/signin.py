@@ -27,7 +27,7 @@ from urllib.parse import quote
 
 from msgspec.structs import replace
 
-from interlock.errors import InterlockError, NotFound
+from interlock.errors import InterlockError, NotAllowed, NotFound
 from interlock.issuer import devices
 from interlock.issuer.cookies import DEVICE, SIGNIN, new_secret
 from interlock.issuer.errors import OAuthError
@@ -126,7 +126,10 @@ class SignIn:
     def _finish(self, request: Request, flow: Flow, account: Account) -> Response:
         means, asked = self._means, flow.asked
         device = devices.known(means.key, account, means.cookies.get(request, DEVICE))
-        _, field = means.sessions.begin(request, account, flow.proved)
+        try:
+            _, field = means.sessions.begin(request, account, flow.proved)
+        except NotAllowed:
+            return self.again(request, flow, CHANGED)
         means.lockout.clear(account.id, device)
         where = means.path(GOES[asked.go]) + (f"?flow={quote(asked.flow, safe='')}" if asked.flow else "")
         # With the cookie of the sign-in go all pages of it: none of them is good for another one.

@@ -14,8 +14,9 @@ import msgspec
 from sqlalchemy import ColumnElement, Row, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from interlock.errors import NotFound, StateError
-from interlock.store.schema import FAILURES, SESSIONS, SPENT
+from interlock.errors import NotAllowed, NotFound, StateError
+from interlock.store.accounts import ACTIVE
+from interlock.store.schema import ACCOUNTS, FAILURES, SESSIONS, SPENT
 from interlock.store.state import State
 
 _encode = msgspec.json.Encoder().encode
@@ -81,11 +82,15 @@ class SignIns:
         """Keep a new session; that of the cookie `former` ends with it, and the oldest beyond `most`. Gives their sids.
 
         A new row of the same `sid` goes on with the session under another cookie. Raises `NotFound` if that was ended
-        meanwhile: who has its cookie MUST NOT bring it back.
+        meanwhile: who has its cookie MUST NOT bring it back. Raises `NotAllowed` for an account that may not sign in:
+        a row of it would come to life when the account does.
         """
         living = (SESSIONS.c.account == row.account) & (SESSIONS.c.revoked == 0) & (SESSIONS.c.expires > row.created)
         ended: list[str] = []
         with self._state.writing() as connection:
+            active = select(ACCOUNTS.c.id).where(ACCOUNTS.c.id == row.account, ACCOUNTS.c.state == ACTIVE)
+            if connection.execute(active).first() is None:
+                raise NotAllowed("the account may not sign in")
             over = select(SESSIONS.c.sid).where(SESSIONS.c.sid == row.sid, SESSIONS.c.revoked != 0)
             if connection.execute(over).first() is not None:
                 raise NotFound("the session was ended meanwhile")

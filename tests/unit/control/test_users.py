@@ -224,6 +224,17 @@ def perform(administration: Administration, op: str, **arguments: Any) -> dict[s
     return administration.perform(op, arguments, os_actor(), lambda _row: None)
 
 
+def test_enabling_somebody_brings_no_session_back(desk: UserDesk, state: State, acts: Acts, clock: ManualClock) -> None:
+    """Not even one that came about while nobody looked."""
+    made = desk.create(CreateUser("alice"), ROLES, acts)
+    now = clock.wall()
+    signins = SignIns(state)
+    signins.begin(SessionRow(b"c" * 32, "sid-1", made["id"], now, now, now + 10**12, now, ("pwd",), "acr", "k"), most=5)
+    desk.disable(NamedUser("alice"), acts, lambda _principal: None)
+    assert desk.enable(NamedUser("alice"), acts)["sessions"] == 0
+    assert signins.sessions(now) == []
+
+
 @pytest.fixture
 def whole(file: Path) -> Any:
     file.write_text(FILE + f"issuer: {{url: {URL}}}\n")

@@ -26,6 +26,7 @@ class FakePeople:
         self.may = True  # sign in
         self.asked: list[Asked] = []
         self.said = ""
+        self.signs_of_life = 0
 
     def sign_in_now(self, now: int, proved: tuple[str, ...] = ("pwd",), sid: str = "sid-1") -> Session:
         from interlock.issuer.levels import acr_of, amr_of
@@ -100,7 +101,8 @@ class FakePeople:
     def profile(self, subject: str, scopes: frozenset[str]) -> dict[str, Any] | None:
         return {"preferred_username": "alice"} if subject == self.account.id and self.may else None
 
-    def stands(self, grant: Grant, now: int) -> bool:
+    def stands(self, grant: Grant, now: int, *, alive: bool = True) -> bool:
+        self.signs_of_life += alive
         return self.may and (grant.offline or (self.signed_in is not None and self.signed_in.sid == grant.session))
 
     def claims(self, grant: Grant) -> dict[str, Any]:

@@ -163,6 +163,23 @@ def test_a_refresh_token_that_was_used_is_over_and_asking_ends_nothing(desk: Des
     assert answered(desk, access, "app") == NO
 
 
+def test_a_refresh_token_of_who_may_not_sign_in_is_over_and_asking_keeps_nobody_signed_in(desk: Desk) -> None:
+    family = Family(desk, offline=False, session="sid-1")
+    desk.people.sign_in_now(desk.clock.wall())
+    asked = family.client.client_id
+    assert answered(desk, family.token, asked)["active"]
+    assert desk.people.signs_of_life == 0, "an API that asks again and again is no person"
+    desk.people.may = False
+    assert answered(desk, family.token, asked) == NO
+    desk.people.may = True
+    assert answered(desk, family.token, asked)["active"]
+    desk.people.signed_in = None
+    assert answered(desk, family.token, asked) == NO, "its session has ended"
+    desk.people.sign_in_now(desk.clock.wall())
+    desk.withdrawn = desk.clock.wall() // SECOND + 1
+    assert answered(desk, family.token, asked) == NO, "revoked while it was given"
+
+
 def test_a_refresh_token_expires(desk: Desk) -> None:
     family = Family(desk)
     desk.clock.pass_seconds(desk.settings.refresh_token // SECOND)

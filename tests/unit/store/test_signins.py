@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from interlock.errors import StateError
+from interlock.errors import NotAllowed, StateError
 from interlock.store import State
+from interlock.store.accounts import ACTIVE, DISABLED, Account, Accounts
 from interlock.store.signins import Failures, SessionRow, SignIns
 from tests.unit.store.test_accounts import at_once
 
@@ -17,6 +18,8 @@ from tests.unit.store.test_accounts import at_once
 @pytest.fixture
 def signins(tmp_path: Path) -> Iterator[SignIns]:
     with State.open(tmp_path / "state.db") as state:
+        for account in ("a1", "a2"):
+            Accounts(state).add(Account(account, account, (), 1, "k"))
         yield SignIns(state)
 
 
@@ -51,6 +54,17 @@ def test_the_oldest_beyond_the_number_allowed_end(signins: SignIns) -> None:
     signins.touch(bytes([1]) * 32, 500)  # the one that is in use stays
     assert signins.begin(session(4), most=3) == ["sid2"]
     assert signins.begin(session(5, account="a2"), most=3) == []
+
+
+@pytest.mark.parametrize("account", ["a1", "nobody"])
+def test_nobody_is_signed_in_who_may_not_be(signins: SignIns, account: str) -> None:
+    """The attack: a sign-in that was checked before the account was disabled ends after it, and waits there."""
+    accounts = Accounts(signins._state)
+    accounts.change("a1", state=DISABLED)
+    with pytest.raises(NotAllowed):
+        signins.begin(session(1, account=account), most=5)
+    accounts.change("a1", state=ACTIVE)
+    assert signins.sessions(10) == []
 
 
 def test_revoking(signins: SignIns) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.errors import RecordUnavailable
+from interlock.errors import NotAllowed, RecordUnavailable
 from interlock.issuer.cookies import SESSION, Cookies
 from interlock.issuer.http import Request
 from interlock.issuer.levels import ACR, ONE, TWO
@@ -14,7 +14,7 @@ from interlock.issuer.sessions import MOST, Session, Sessions
 from interlock.keys import FactorKey
 from interlock.model import Event
 from interlock.store import State
-from interlock.store.accounts import DISABLED, Account, Accounts
+from interlock.store.accounts import ACTIVE, DISABLED, Account, Accounts
 from interlock.store.signins import SessionRow, SignIns
 from tests.unit.issuer.signing_in.conftest import HOUR, MINUTE, NOW, SECOND, Record
 
@@ -202,6 +202,21 @@ def test_who_is_disabled_is_not_signed_in(sessions: Sessions, alice: Account, ac
     cookie = signed_in(sessions, alice).cookie
     accounts.change(alice.id, state=DISABLED)
     assert sessions.present(request(cookie)) is None
+
+
+def test_who_is_disabled_in_the_moment_of_signing_in_is_not_signed_in_when_enabled(
+    sessions: Sessions, alice: Account, accounts: Accounts, record: Record
+) -> None:
+    accounts.change(alice.id, state=DISABLED)
+    with pytest.raises(NotAllowed):
+        sessions.begin(request(), alice, ("pwd",))  # as it was when the password was looked at
+    assert record.events == ["session:begin", "session:end"], "which did not come about"
+    accounts.change(alice.id, state=ACTIVE)
+    assert sessions.living(NOW) == []
+    begun = signed_in(sessions, alice)
+    accounts.change(alice.id, state=DISABLED)
+    _, field = sessions.renew(request(begun.cookie), begun)
+    assert "Max-Age=0" in field
 
 
 def test_roles_are_those_of_now(sessions: Sessions, alice: Account, accounts: Accounts) -> None:
