@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from interlock.control.desks import Desks
 from interlock.control.keyring import hand_over, jwks
-from interlock.control.service import Administration
 from interlock.keys import Handover
 
 
 class GivenKeys:
     """Follows the keyring. `jwks` is what the admin listener shows."""
 
-    def __init__(self, desk: Administration, handover: Handover) -> None:
-        self._desk = desk
+    def __init__(self, desks: Desks, handover: Handover) -> None:
+        self._desks = desks
         self._handover = handover
         self.jwks: dict[str, Any] = {"keys": []}
 
     def publish(self) -> None:
         """What upstreams verify with."""
-        self.jwks = jwks(self._desk.keyring)
+        self.jwks = jwks(self._desks.keyring)
 
     def hand_over(self) -> None:
         """What workers sign with, and the certificate that they serve by; the next snapshot has them look."""
-        hand_over(self._handover, self._desk.keyring, self._desk.config)
+        hand_over(self._handover, self._desks.keyring, self._desks.config)
 
     def turned(self) -> None:
         """They are others now: what upstreams verify with first."""

@@ -14,13 +14,13 @@ from interlock.control.acts import NODE
 from interlock.control.build import SnapshotBuilder
 from interlock.control.certificates import ensure_certificate
 from interlock.control.compile import uses_own_authority
+from interlock.control.desks import Desks
 from interlock.control.given_keys import GivenKeys
 from interlock.control.issuer_host import IssuerHost
 from interlock.control.lanes import Lanes
 from interlock.control.log import Log
 from interlock.control.reader_desk import ReaderDesk
 from interlock.control.reload import wait_for_workers
-from interlock.control.service import Administration
 from interlock.errors import InterlockError
 from interlock.keys import RecordDays
 from interlock.model import Event, Principal
@@ -42,7 +42,7 @@ class Housekeeping:
 
     def __init__(
         self,
-        desk: Administration,
+        desks: Desks,
         builder: SnapshotBuilder,
         keys: GivenKeys,
         issuer: IssuerHost,
@@ -51,7 +51,7 @@ class Housekeeping:
         log: Log,
         clock: Clock,
     ) -> None:
-        self._desk = desk
+        self._desks = desks
         self._builder = builder
         self._keys = keys
         self._issuer = issuer
@@ -75,8 +75,8 @@ class Housekeeping:
 
     async def prune(self, actor: Principal, *, dry_run: bool = False) -> dict[str, Any]:
         """The plan may take long, and must not keep anybody from revoking a key."""
-        plan = await self._lanes.ask(self._desk.plan_prune)
-        return await self._lanes.change(lambda: self._desk.prune(plan, actor, dry_run=dry_run))
+        plan = await self._lanes.ask(self._desks.plan_prune)
+        return await self._lanes.change(lambda: self._desks.prune(plan, actor, dry_run=dry_run))
 
     async def _keep_house(self) -> None:
         """Take changes into a new snapshot before they become many; renew the certificate before it expires."""
@@ -100,7 +100,7 @@ class Housekeeping:
         """Take in who ended segments name, and go through with erasures: their keys are turned from here."""
         while True:
             try:
-                await self._lanes.change(lambda: self._desk.subjects.go_on(self._desk.acts(NODE)))
+                await self._lanes.change(lambda: self._desks.subjects.go_on(self._desks.acts(NODE)))
             except InterlockError as problem:
                 self._log.error("subjects of the record could not be taken in or erased", problem=str(problem))
             await asyncio.sleep(SUBJECTS)
@@ -115,7 +115,7 @@ class Housekeeping:
         """Once a day, what was kept for long enough."""
         while True:
             await asyncio.sleep(PRUNING if self._pruned else HOUSEKEEPING)
-            if self._desk.config.record.retention is None:
+            if self._desks.config.record.retention is None:
                 continue
             try:
                 done = await self.prune(NODE)
@@ -138,10 +138,10 @@ class Housekeeping:
     # -- in the thread that changes things
 
     def _clean(self) -> None:
-        config, renewed = self._desk.config, False
+        config, renewed = self._desks.config, False
         if uses_own_authority(config):
-            acts = self._desk.acts(NODE)
-            renewed = ensure_certificate(config, self._desk.paths, self._desk.keyring, acts, self._clock)
+            acts = self._desks.acts(NODE)
+            renewed = ensure_certificate(config, self._desks.paths, self._desks.keyring, acts, self._clock)
             if renewed:
                 self._log.info("the server certificate was renewed")
         self._keys.drop_former()
@@ -154,19 +154,20 @@ class Housekeeping:
 
     def _guard_recipients(self) -> None:
         """Of the record: whoever exchanged the public key that it is sealed to could read it."""
-        found = self._desk.keyring.guard_recipient()
+        found = self._desks.keyring.guard_recipient()
         if found is not None:
             self._tell_exchanged(found)
-        self._days = self._days or RecordDays(self._desk.keyring, self._clock)
-        for found in self._days.tend(self._desk.config.retention_class):
+        self._days = self._days or RecordDays(self._desks.keyring, self._clock)
+        for found in self._days.tend(self._desks.config.retention_class):
             self._tell_exchanged(found)
 
     def _tell_exchanged(self, found: str) -> None:
         self._log.error("the record's public key was exchanged, and was put back", found=found)
-        self._desk.acts(NODE).act(Event.KEYRING_ALTERED, {"key": "record", "found": found})
+        self._desks.acts(NODE).act(Event.KEYRING_ALTERED, {"key": "record", "found": found})
 
     def _expire_revocations(self) -> None:
-        dropped = self._desk.revocations.drop(self._desk.acts(NODE)) + Risks(self._desk.state).drop(self._clock.wall())
+        desks = self._desks
+        dropped = desks.revocations.drop(desks.acts(NODE)) + Risks(desks.state).drop(self._clock.wall())
         if dropped:
             self._log.info("revocations that are over were dropped", count=dropped)
             self._builder.rebuild()

@@ -12,6 +12,7 @@ from interlock.clock import Clock
 from interlock.control.acts import ISSUER
 from interlock.control.build import SnapshotBuilder
 from interlock.control.compile import compile_issuers
+from interlock.control.desks import Desks
 from interlock.control.farewells import Farewells
 from interlock.control.issuer_desk import IssuerDesk
 from interlock.control.issuer_proofs import open_shared
@@ -21,7 +22,6 @@ from interlock.control.issuing import IssuerServer
 from interlock.control.log import Log
 from interlock.control.publish import Publisher
 from interlock.control.reload import wait_for_workers
-from interlock.control.service import Administration
 from interlock.control.signals.telling import Telling
 from interlock.errors import InterlockError
 from interlock.issuer.http import Request, Response
@@ -41,7 +41,7 @@ class IssuerHost:
 
     def __init__(
         self,
-        desk: Administration,
+        desks: Desks,
         page: NodePage,
         handover: Handover,
         known: KnownKeys,
@@ -55,7 +55,7 @@ class IssuerHost:
         """`soon`: runs something on the event loop, from any thread; `refresh`: asks from any thread for newer keys of
         an outside issuer.
         """
-        self._desk = desk
+        self._desks = desks
         self._page = page
         self._handover = handover
         self._known = known
@@ -67,7 +67,7 @@ class IssuerHost:
         self._issuing: IssuerDesk | None = None  # once the file has named an issuer
         self._problem = ""
         self._told: IssuerStatus | None = None
-        self._server = IssuerServer(desk.paths.run, lambda: self.issuer, lambda: self._path)
+        self._server = IssuerServer(desks.paths.run, lambda: self.issuer, lambda: self._path)
         self._farewells = Farewells(log)
 
     async def start(self) -> None:
@@ -128,7 +128,7 @@ class IssuerHost:
     def renew(self) -> None:
         """Keys of outside issuers are new."""
         if self._issuing is not None:
-            self._issuing.renew(compile_issuers(self._desk.config, self._known))
+            self._issuing.renew(compile_issuers(self._desks.config, self._known))
 
     def keys_turned(self) -> None:
         """Somebody has changed the keys in the keyring."""
@@ -138,7 +138,7 @@ class IssuerHost:
 
     def tend(self) -> None:
         """Have its keys follow each other, and begin what could not be begun."""
-        if self._desk.config.issuer is None:
+        if self._desks.config.issuer is None:
             return
         if self.issuer is None:
             self.configure()
@@ -169,46 +169,46 @@ class IssuerHost:
 
     def _put(self) -> None:
         if self._issuing is None:
-            if self._desk.config.issuer is None:
+            if self._desks.config.issuer is None:
                 return
             self._issuing = self._open()
-        self._issuing.configure(self._desk.config.issuer, compile_issuers(self._desk.config, self._known))
+        self._issuing.configure(self._desks.config.issuer, compile_issuers(self._desks.config, self._known))
 
     def _open(self) -> IssuerDesk:
-        desk = self._desk
-        proofs, replays = open_shared(desk.paths.run, self._handover, self._clock.monotonic)
+        desks = self._desks
+        proofs, replays = open_shared(desks.paths.run, self._handover, self._clock.monotonic)
         issuing = IssuerDesk(
-            desk.paths,
+            desks.paths,
             self._page,
-            desk.keyring,
-            desk.state,
-            Publisher(desk.paths, self._page),
-            Telling(desk.acts(ISSUER), desk.outbox, "user"),
+            desks.keyring,
+            desks.state,
+            Publisher(desks.paths, self._page),
+            Telling(desks.acts(ISSUER), desks.outbox, "user"),
             proofs,
             replays,
             self._clock,
         )
         issuing.refresh = self._refresh
         issuing.ended = self._session_ended
-        issuing.signals = desk.streams
+        issuing.signals = desks.streams
         return issuing
 
     def _session_ended(self, sid: str, why: str) -> None:
         """Others are told: the session's clients, and who is told of signals, on disk before anything is sent."""
         try:
-            self._desk.outbox.ended(sid, why)
+            self._desks.outbox.ended(sid, why)
         finally:
             self.say_farewell(sid, why)
 
     def _tell(self) -> None:
         """For `status`."""
-        own = self._desk.config.issuer
+        own = self._desks.config.issuer
         status = self._issuing.status(self._problem) if self._issuing is not None else None
         if status is None and own is not None:
             status = IssuerStatus(own.url, False, self._problem)
         if status != self._told:
             try:
-                write_issuer(self._desk.paths.run, status)
+                write_issuer(self._desks.paths.run, status)
                 self._told = status
             except OSError as problem:
                 self._log.error("how the issuer does cannot be told", problem=str(problem))

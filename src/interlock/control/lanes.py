@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
+from interlock.control.operations import Lane
 from interlock.errors import NodeError
 
 READERS: Final = 2  # questions to the record at a time
@@ -28,6 +29,18 @@ class Lanes:
         self._shown = ThreadPoolExecutor(READERS, "shown")
         self._followers = ThreadPoolExecutor(FOLLOWERS, "followers")
         self._following = 0
+
+    async def run(self, lane: Lane, work: Callable[[], T]) -> T:
+        """As the table of operations says."""
+        match lane:
+            case Lane.CHANGES:
+                return await self.change(work)
+            case Lane.REVOKING:
+                return await self.revoke(work)
+            case Lane.QUESTIONS:
+                return await self.ask(work)
+            case Lane.FOLLOWING:
+                return await self.follow(work)
 
     async def change(self, work: Callable[[], T]) -> T:
         """Run in the one thread that changes things."""

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import signal
 import socket
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,17 +28,16 @@ from interlock.control.issuers import KnownKeys
 from interlock.control.jwks import IssuerWatch
 from interlock.control.lanes import Lanes
 from interlock.control.log import Log
+from interlock.control.operations import OPERATIONS, Lane
 from interlock.control.paths import Paths
-from interlock.control.prune import read_wanted
 from interlock.control.publishing.job import PublishingJob
 from interlock.control.reader_desk import ReaderDesk
-from interlock.control.readers import READS
 from interlock.control.reload import apply, changes_between, read_applied, wait_for_workers
-from interlock.control.service import REVOCABLE, Administration, Row
+from interlock.control.service import Administration
 from interlock.control.signals_host import SignalsHost
 from interlock.control.socket import ControlSocket
-from interlock.control.wire import SOCKET, Peer, os_actor
-from interlock.errors import InterlockError, NotAllowed
+from interlock.control.wire import SOCKET, Peer, Row, os_actor
+from interlock.errors import InterlockError, NotAllowed, UsageError
 from interlock.keys import Handover
 from interlock.keys.inventory import KEK
 from interlock.model import Principal
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
     from interlock.control.admin import AdminServer
 
 BEAT = 1.0  # seconds
-REVOKING = frozenset({"key.revoke"}) | {f"revoke.{kind}" for kind in REVOCABLE}
-# What may take long and changes nothing.
-READING = READS | {"key.list", "revoke.list"}
 
 
 class Control:
@@ -136,33 +133,32 @@ class Control:
     # -- commands
 
     async def _handle(self, op: str, arguments: dict[str, Any], peer: Peer, row: Row) -> dict[str, Any]:
-        actor = peer.actor
+        operation = OPERATIONS.get(op)
+        if operation is None:
+            raise UsageError(f"there is no operation {op!r}")
         if op == "reload":
-            return await self._reload(actor)
+            return await self._reload(peer.actor)
         if op == "keyring.rotate" and arguments.get("name") == KEK:
-            await self._reload(actor)  # what the file says of KEKs now is what every process finds when it starts again
+            # What the file says of KEKs now is what every process finds when it starts again.
+            await self._reload(peer.actor)
         if op == "plan":
             return await self._lanes.change(self._plan)
         if op == "audit.prune":
-            return await self._house.prune(actor, dry_run=read_wanted(arguments).dry_run)
-        work = partial(self._desk.perform, op, arguments, actor, row, peer)
+            return await self._house.prune(peer.actor, dry_run=operation.read(arguments).dry_run)
+        done = await self._lanes.run(operation.lane, self._work(op, arguments, peer, row))
         if op == "status":
-            return {**await self._lanes.change(work), **self._extra()}
-        if op == "audit.follow":
-            return await self._lanes.follow(work)
-        if op in REVOKING:
-            return await self._lanes.revoke(work)
-        if op in READING:
-            return await self._lanes.ask(work)
-        done = await self._lanes.change(work)
-        if op.startswith("client."):
+            return {**done, **self._extra()}
+        if operation.changes_clients:
             await self._lanes.change(self._issuer.bring)
         return done
 
     async def _show(self, op: str, arguments: dict[str, Any], peer: Peer, row: Row) -> dict[str, Any]:
         """What who may read asks at the reader socket."""
-        work = partial(self._desk.perform, op, arguments, peer.actor, row, peer)
-        return await (self._lanes.follow(work) if op == "audit.follow" else self._lanes.show(work))
+        lane = self._lanes.follow if OPERATIONS[op].lane is Lane.FOLLOWING else self._lanes.show
+        return await lane(self._work(op, arguments, peer, row))
+
+    def _work(self, op: str, arguments: dict[str, Any], peer: Peer, row: Row) -> Callable[[], dict[str, Any]]:
+        return partial(self._desk.perform, op, arguments, peer.actor, row, peer)
 
     async def _refuse_reading(self, op: str, actor: Principal, count: int) -> NotAllowed:
         return await self._lanes.change(lambda: self._desk.refuse_reading(op, actor, count))

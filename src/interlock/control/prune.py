@@ -26,7 +26,7 @@ from interlock.audit.reader import SegmentReader, segment_files
 from interlock.clock import Clock
 from interlock.control.paths import Paths
 from interlock.control.status import rfc3339
-from interlock.errors import KeyMaterialError, NotFound, RecordError, RecordUnavailable, UsageError
+from interlock.errors import KeyMaterialError, NotFound, RecordError, RecordUnavailable
 from interlock.keys import RECORD, Keyring, recipient
 from interlock.keys.record_keys import destroy, in_use, open_private, read_days
 from interlock.model import Event, Recorder
@@ -41,14 +41,6 @@ SLACK = DAY  # a hold of a time also protects what is dated a day beside it
 
 class Prune(msgspec.Struct, forbid_unknown_fields=True):
     dry_run: bool = False
-
-
-def read_wanted(arguments: dict[str, Any]) -> Prune:
-    """What a command asks for. `UsageError`."""
-    try:
-        return msgspec.convert(arguments, Prune)
-    except msgspec.ValidationError as problem:
-        raise UsageError(str(problem)) from None
 
 
 class Holds(Protocol):

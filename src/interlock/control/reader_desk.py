@@ -10,10 +10,11 @@ from typing import Any
 from interlock.clock import Clock
 from interlock.config import Record
 from interlock.control.log import Log
+from interlock.control.operations import READS
 from interlock.control.paths import Paths
-from interlock.control.readers import READS, Readers, ReadersStatus, Refusals, write_readers
-from interlock.control.socket import Handler, ReaderSocket, Row
-from interlock.control.wire import Peer
+from interlock.control.readers import Readers, ReadersStatus, Refusals, write_readers
+from interlock.control.socket import Handler, ReaderSocket
+from interlock.control.wire import Peer, Row
 from interlock.errors import InterlockError, NodeError, NotAllowed
 from interlock.model import Principal
 

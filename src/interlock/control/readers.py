@@ -18,13 +18,9 @@ import msgspec
 from interlock.clock import SECOND
 from interlock.control.wire import Peer
 
-# What shows what is in records. Everything else of the record is administration, or needs no key.
-READS: Final = frozenset({"audit.query", "audit.sql", "audit.follow", "audit.export", "audit.open"})
 PERIOD: Final = 10 * SECOND  # in which one user's refusals are one record, after the first
 MOST: Final = 32  # users who are told apart within it
-
-
-FILE = "readers.json"
+FILE: Final = "readers.json"
 
 
 class ReadersStatus(msgspec.Struct):

@@ -31,6 +31,10 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
     filters: Filters = Filters()
 
 
+class Sql(msgspec.Struct, forbid_unknown_fields=True):
+    sql: str
+
+
 class Export(msgspec.Struct, forbid_unknown_fields=True):
     subject: str
 

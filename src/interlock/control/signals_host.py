@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from interlock.clock import Clock
 from interlock.control.acts import NODE
+from interlock.control.desks import Desks
 from interlock.control.log import Log
-from interlock.control.service import Administration
 from interlock.control.signals.job import SignalsJob
 from interlock.control.signals.status import write_signals
 from interlock.issuer.http import Request, Response
@@ -25,7 +25,7 @@ class SignalsHost:
 
     def __init__(
         self,
-        desk: Administration,
+        desks: Desks,
         log: Log,
         clock: Clock,
         *,
@@ -34,7 +34,7 @@ class SignalsHost:
         take: Callable[[Callable[[Request], Response]], None],
     ) -> None:
         """`signer`, `refresh`: as for `SignalsJob`; `take` is given what answers who sends us signals, once."""
-        self._desk = desk
+        self._desks = desks
         self._log = log
         self._clock = clock
         self._signer = signer
@@ -45,9 +45,9 @@ class SignalsHost:
     def configure(self) -> None:
         """Begin or change what is told to others, and taken from them."""
         if self._job is None:
-            if not _wanted(self._desk.config):
+            if not _wanted(self._desks.config):
                 with suppress(OSError):
-                    write_signals(self._desk.paths.run, None)
+                    write_signals(self._desks.paths.run, None)
                 return
             self._job = self._begin()
         self._job.configure()
@@ -57,21 +57,21 @@ class SignalsHost:
             self._job.close()
 
     def _begin(self) -> SignalsJob:
-        desk = self._desk
+        desks = self._desks
         job = SignalsJob(
-            desk.paths,
-            desk.state,
+            desks.paths,
+            desks.state,
             self._clock,
             self._log,
-            config=lambda: desk.config,
-            streams=desk.streams,
-            desk=desk.revocations,
+            config=lambda: desks.config,
+            streams=desks.streams,
+            desk=desks.revocations,
             signer=self._signer,
-            key=lambda: factor_key(desk.keyring),
+            key=lambda: factor_key(desks.keyring),
             refresh=self._refresh,
-            acts=lambda: desk.acts(NODE),
+            acts=lambda: desks.acts(NODE),
         )
-        desk.outbox.filled = job.look
+        desks.outbox.filled = job.look
         self._take(job.push)
         return job
 

@@ -19,11 +19,10 @@ from typing import Any
 import msgspec
 
 from interlock.control.log import Log
-from interlock.control.wire import LINE, Peer, Reply, decode_request, encode, error_reply, peer_of
+from interlock.control.wire import LINE, Peer, Reply, Row, decode_request, encode, error_reply, peer_of
 from interlock.errors import InterlockError, NodeError
 from interlock.snapshot.address import socket_name
 
-Row = Callable[[dict[str, Any]], None]
 Handler = Callable[[str, dict[str, Any], Peer, Row], Any]  # gives an awaitable of the result
 PATIENCE = 10.0  # seconds for the request to arrive
 BRIEF = 2.0  # the same, of who may be anybody

@@ -12,12 +12,10 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from interlock.audit.columns import Builder, Unreadable, answer, need_extra
 from interlock.audit.columns.cache import Manifest
 from interlock.control.paths import Paths
-from interlock.control.reading import opener
+from interlock.control.reading import Sql, opener
 from interlock.errors import NodeError, RecordError, UsageError
 from interlock.keys import Keyring, cache_key
 from interlock.model import Event
@@ -31,10 +29,6 @@ TRIES = 5
 PAUSE = 0.1  # seconds
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _SUBJECT = re.compile(r"[a-z][a-z0-9_.-]*:[^\s%*]+")
-
-
-class Sql(msgspec.Struct, forbid_unknown_fields=True):
-    sql: str
 
 
 def ask_sql(

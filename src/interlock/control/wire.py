@@ -13,6 +13,7 @@ import os
 import pwd
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,6 +26,7 @@ SOCKET = "control.sock"
 SO_PEERGROUPS = 59  # Linux; not in the module `socket`
 GROUPS = 256  # that are asked for; `getsockopt` of Python gives 1,024 bytes at most
 INBOX = "control-inbox.sock"  # datagrams from workers: `refresh ISSUER`
+Row = Callable[[dict[str, Any]], None]  # is given what comes piece by piece
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):

@@ -117,7 +117,7 @@ def test_the_list_of_a_node(
     record.segment(made[0]["id"])
     if not readable:
         del desk.__dict__["keyring"]
-        monkeypatch.setattr("interlock.control.service.open_keyring", _no_kek)
+        monkeypatch.setattr("interlock.control.desks.open_keyring", _no_kek)
     listed = perform("key.list")
     assert listed["last_used_complete"] is readable
     assert [bool(key["last_used"]) for key in listed["keys"] if key["name"] == "used"] == [readable]

@@ -41,7 +41,7 @@ def waits(monkeypatch: pytest.MonkeyPatch, outcomes: list[Any], *, retention: ob
     house = SimpleNamespace(
         _pruned=False,
         prune=prune,
-        _desk=SimpleNamespace(config=SimpleNamespace(record=SimpleNamespace(retention=retention))),
+        _desks=SimpleNamespace(config=SimpleNamespace(record=SimpleNamespace(retention=retention))),
         _log=SimpleNamespace(info=lambda *_, **__: None, error=lambda *_, **__: None),
     )
     with pytest.raises(Ended):

@@ -15,7 +15,7 @@ from interlock.control.build import SnapshotBuilder
 from interlock.control.credentials import Named, OfCertificate, OfIssuer, OfToken, Plain
 from interlock.control.dependants import dependants
 from interlock.control.keys import Create, KeyDesk
-from interlock.control.main import REVOKING
+from interlock.control.operations import OPERATIONS, Lane
 from interlock.control.paths import Paths
 from interlock.control.presented import Tokens
 from interlock.control.publish import Publisher
@@ -473,8 +473,9 @@ def test_erasing_a_person_takes_the_name_from_what_revoked_them(bench: Bench) ->
 
 
 def test_commands_and_control_mean_the_same_by_revoking() -> None:
-    assert FROM_COMMANDS == REVOKING
-    assert REVOKING < BESIDE_THE_NODE
+    revoking = {name for name, one in OPERATIONS.items() if one.lane is Lane.REVOKING}
+    assert revoking == FROM_COMMANDS
+    assert revoking < BESIDE_THE_NODE
 
 
 def test_without_a_node_nobody_is_told(bench: Bench, tmp_path: Path) -> None:
