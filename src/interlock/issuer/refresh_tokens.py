@@ -14,10 +14,13 @@ import base64
 import hmac
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import msgspec
 
 from interlock.clock import SECOND
+from interlock.errors import StateError
 from interlock.identity.marks import LONGEST
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.http import Request
@@ -41,6 +44,18 @@ def begin(issuer: Issuer, grant: Grant, now: int, *, refresh: bool) -> tuple[Gra
     grant = msgspec.structs.replace(grant, id=grant_id, created=now, expires=now + life, current=hashed)
     issuer.clients.add_grant(grant)
     return grant, text if refresh else ""
+
+
+@contextmanager
+def begun(issuer: Issuer, grant: Grant, now: int) -> Iterator[None]:
+    """Around what is given for a grant that just began: if nothing is, since it was revoked meanwhile or something
+    broke, the grant ends. Nobody was told of it, and what it was given for was spent: nobody else would end it."""
+    try:
+        yield
+    except BaseException:
+        with suppress(StateError):  # then it ends by itself, unused
+            issuer.clients.revoke_grants(now, "nothing was given for it", id=grant.id)
+        raise
 
 
 def use(issuer: Issuer, text: str, client_id: str, request: Request) -> Grant:

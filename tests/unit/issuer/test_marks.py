@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import urlencode
 
 import msgspec
 import pytest
 
 from interlock.clock import SECOND
+from interlock.errors import RecordUnavailable
 from interlock.issuer.app import handle
 from interlock.issuer.client_auth import ASSERTION_TYPE
+from interlock.issuer.device import GRANT as DEVICE
 from interlock.issuer.errors import NotYet
 from interlock.issuer.http import Request
 from interlock.jose.signing import Signer, make_key
 from interlock.model import Event
-from tests.unit.issuer.desk import URL, Desk, claims_of, told
-from tests.unit.issuer.test_authorize import app, ask, back, redeem
+from interlock.store.clients import Grant
+from tests.unit.issuer.desk import SECRET, URL, Desk, claims_of, told
+from tests.unit.issuer.test_authorize import BACK, GRANTS, VERIFIER, app, ask, back, redeem
 
 __all__ = ["app"]
 
@@ -98,6 +102,48 @@ def test_a_grant_written_in_the_moment_of_a_revocation_is_never_renewed(app: Des
     app.clock.pass_seconds(5)
     answer = app.token("app", grant_type="refresh_token", refresh_token=token)
     assert (answer.status, told(answer)["error"]) == (400, "invalid_grant")
+
+
+def redeeming(app: Desk) -> dict[str, str]:
+    code = back(ask(app, scope="openid offline_access"))["code"]
+    return {"grant_type": "authorization_code", "code": code, "redirect_uri": BACK, "code_verifier": VERIFIER}
+
+
+def allowed_device(app: Desk) -> dict[str, str]:
+    app.clients.change("app", grant_types=(*GRANTS, DEVICE))
+    codes = told(app.send("POST", "/oauth/device_authorization", form={}, basic=("app", SECRET)))
+    page = app.answer("/oauth/device", user_code=codes["user_code"])
+    app.answer("/oauth/device/consent", flow=page.body.decode().split()[1], decision="allow")
+    return {"grant_type": DEVICE, "device_code": codes["device_code"]}
+
+
+@pytest.mark.parametrize("way", [redeeming, allowed_device])
+def test_a_grant_that_a_revocation_of_its_client_left_without_tokens_is_ended(
+    app: Desk, way: Callable[[Desk], dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The revocation looks for grants for the last time just before the code is spent and the grant is written."""
+    form = way(app)
+    add = app.clients.add_grant
+
+    def after_the_revocation(grant: Grant) -> None:
+        app.earliest = app.clock.wall() // SECOND + 1
+        add(grant)
+
+    monkeypatch.setattr(app.clients, "add_grant", after_the_revocation)
+    with pytest.raises(NotYet):
+        app.token("app", **form)
+    assert app.clients.living_grants(app.clock.wall()) == []
+    app.clock.pass_seconds(1)
+    assert told(app.token("app", **form))["error"] == "invalid_grant"
+    assert app.record.of(Event.TOKEN_ISSUE) == []
+
+
+@pytest.mark.parametrize("way", [redeeming, allowed_device])
+def test_a_grant_whose_tokens_cannot_be_recorded_is_ended(app: Desk, way: Callable[[Desk], dict[str, str]]) -> None:
+    form = way(app)
+    app.record.broken = RecordUnavailable("the disk is full")
+    assert app.token("app", **form).status == 503
+    assert app.clients.living_grants(app.clock.wall()) == []
 
 
 def waiting(desk: Desk, form: dict[str, str], **headers: str) -> Request:

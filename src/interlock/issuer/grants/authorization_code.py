@@ -74,10 +74,11 @@ def authorization_code(issuer: Issuer, asked: Asked) -> Given:
     if issuer.codes.authorization.settle(text, grant.id) is not None:
         refresh_tokens.revoke_family(issuer, grant, asked.now, "authorization code used again")
         raise OAuthError("invalid_grant", "the code is not good", note="used again meanwhile")
-    access = mint(issuer, of_grant(grant), asked.now, by="authorization_code")
     identity = ""
-    if "openid" in grant.scopes:
-        identity = id_token.mint(issuer, grant, asked.now, access_token=access.text)
+    with refresh_tokens.begun(issuer, grant, asked.now):
+        access = mint(issuer, of_grant(grant), asked.now, by="authorization_code")
+        if "openid" in grant.scopes:
+            identity = id_token.mint(issuer, grant, asked.now, access_token=access.text)
     return Given(access, grant.scopes, refresh_text, identity, details=grant.details)
 
 

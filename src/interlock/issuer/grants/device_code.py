@@ -47,8 +47,9 @@ def device_code(issuer: Issuer, asked: Asked) -> Given:
     grant = msgspec.structs.replace(grant, jkt=asked.jkt, certificate=asked.certificate)
     refresh = "refresh_token" in asked.client.grant_types and (grant.offline or "openid" not in grant.scopes)
     grant, refresh_text = refresh_tokens.begin(issuer, grant, asked.now, refresh=refresh)
-    access = mint(issuer, of_grant(grant), asked.now, by="device_code")
     identity = ""
-    if "openid" in grant.scopes:
-        identity = id_token.mint(issuer, grant, asked.now, access_token=access.text)
+    with refresh_tokens.begun(issuer, grant, asked.now):
+        access = mint(issuer, of_grant(grant), asked.now, by="device_code")
+        if "openid" in grant.scopes:
+            identity = id_token.mint(issuer, grant, asked.now, access_token=access.text)
     return Given(access, grant.scopes, refresh_text, identity, details=grant.details)
