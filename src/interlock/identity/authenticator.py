@@ -24,6 +24,7 @@ from interlock.identity.challenge import Challenge
 from interlock.identity.dpop import Possession, ProofGuard
 from interlock.identity.token import TokenVerifier
 from interlock.model import Identity, PeerCertificate, Pending, Reason, Refusal
+from interlock.snapshot import IssuerSpec
 
 METHODS: Final = ("jwt", "api_key", "mtls")
 MERGED: Final = 4096  # combined identities kept per route
@@ -144,7 +145,7 @@ class _Authenticator:
                     return challenge.put(refusal, dpop=True)
             shown["jwt"] = token
         elif possession is not None:
-            refusal = self._proven(b"", b"", possession, now, nonce_required=False)
+            refusal = self._proven(b"", b"", possession, now, None)
             if refusal is not None:
                 return challenge.put(refusal, dpop=True)
         if api_key is not None:
@@ -176,14 +177,22 @@ class _Authenticator:
         if possession.proof is None:
             return Refusal(Reason.DPOP_MISSING, (), f"{token.text}: no proof")
         issuer = self._jwt.issuer(token.issuer)
-        return self._proven(key, presented, possession, now, issuer is not None and issuer.spec.dpop_nonce)
+        return self._proven(key, presented, possession, now, None if issuer is None else issuer.spec)
 
     def _proven(
-        self, key: bytes, presented: bytes, possession: Possession, now: int, nonce_required: bool
+        self, key: bytes, presented: bytes, possession: Possession, now: int, issuer: IssuerSpec | None
     ) -> Refusal | None:
+        """`issuer`: whose token it is; says what its proofs have to be."""
         if self._proofs is None:
             return Refusal(Reason.DPOP_UNAVAILABLE, (), "no proofs are taken here")
-        return self._proofs.prove(possession, now, access_token=presented, key=key, nonce_required=nonce_required)
+        return self._proofs.prove(
+            possession,
+            now,
+            access_token=presented,
+            key=key,
+            nonce_required=issuer is not None and issuer.dpop_nonce,
+            fapi2=issuer is not None and issuer.dpop_fapi2,
+        )
 
     def _together(self, parts: tuple[Identity, ...]) -> Identity | Refusal:
         if len(parts) == 1:

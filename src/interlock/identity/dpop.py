@@ -90,8 +90,12 @@ class ProofGuard:
         access_token: bytes = b"",
         key: bytes = b"",
         nonce_required: bool = False,
+        fapi2: bool = False,
     ) -> Shown | Refusal:
-        """Check a proof without using it up; `use` MUST follow before anything is done on its strength."""
+        """Check a proof without using it up; `use` MUST follow before anything is done on its strength.
+
+        `fapi2`: only what FAPI 2.0 lets proofs be signed with.
+        """
         monotonic = self._monotonic()
         try:
             good = verify_proof(
@@ -103,6 +107,7 @@ class ProofGuard:
                 key=key,
                 nonce_holds=lambda nonce: bool(self._nonces.ends(nonce, monotonic)),
                 nonce_required=nonce_required,
+                fapi2=fapi2,
             )
         except ProofRefused as refused:
             return self._refusal(refused.reason, refused.note)
@@ -144,7 +149,14 @@ class ProofGuard:
         return None if claim is Claim.NEW else self._refusal(_REFUSED[claim], _NOTES[claim])
 
     def prove(
-        self, possession: Possession, now: int, *, access_token: bytes, key: bytes, nonce_required: bool
+        self,
+        possession: Possession,
+        now: int,
+        *,
+        access_token: bytes,
+        key: bytes,
+        nonce_required: bool,
+        fapi2: bool = False,
     ) -> Refusal | None:
         """Check the proof of a call and use it up; None if it holds, or was accepted from this very call before.
 
@@ -162,6 +174,7 @@ class ProofGuard:
             access_token=access_token,
             key=key,
             nonce_required=nonce_required,
+            fapi2=fapi2,
         )
         refusal = shown if isinstance(shown, Refusal) else self.use(shown, now)
         if refusal is None and isinstance(shown, Shown):

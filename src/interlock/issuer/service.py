@@ -20,7 +20,7 @@ from interlock.issuer.errors import NotYet, OAuthError
 from interlock.issuer.http import Request, Response
 from interlock.issuer.registry import Registry
 from interlock.issuer.signing import Keys
-from interlock.jose import TokenRefused, claims_set, split, verify_compact
+from interlock.jose import FAPI2_ALGORITHMS, TokenRefused, claims_set, split, verify_compact
 from interlock.model import Event
 from interlock.store.clients import Client, Clients, Grant
 from interlock.store.registrations import Registrations
@@ -45,9 +45,6 @@ TOKEN, AUTHORIZE, PAR, REVOKE, INTROSPECT, JWKS, USERINFO, END_SESSION, DEVICE, 
     "/oauth/device_authorization",
     "/oauth/register",
 )
-
-
-FAPI2_PROOFS = ("PS256", "ES256", "EdDSA", "Ed25519")  # FAPI 2.0 Security Profile section 5.4.1
 
 
 class Notes(Protocol):
@@ -266,7 +263,7 @@ class Issuer:
     @property
     def proof_algorithms(self) -> tuple[str, ...]:
         offered = self._proofs.algorithms
-        return offered if self.settings.profile is None else tuple(name for name in offered if name in FAPI2_PROOFS)
+        return offered if self.settings.profile is None else tuple(name for name in offered if name in FAPI2_ALGORITHMS)
 
     def proof_of_possession(self, request: Request) -> bytes:
         """Thumbprint of the key that a request proves to have; empty if it proves nothing. Raises `OAuthError`.
@@ -337,5 +334,5 @@ def _check_strong(proof: str) -> None:
     except TokenRefused:
         header = {}
     jwk = header.get("jwk")
-    if header.get("alg") not in FAPI2_PROOFS or (isinstance(jwk, dict) and jwk.get("crv") == "Ed448"):
-        raise OAuthError("invalid_dpop_proof", f"a proof is signed with {', '.join(FAPI2_PROOFS)} here")
+    if header.get("alg") not in FAPI2_ALGORITHMS or (isinstance(jwk, dict) and jwk.get("crv") == "Ed448"):
+        raise OAuthError("invalid_dpop_proof", f"a proof is signed with {', '.join(FAPI2_ALGORITHMS)} here")

@@ -5,7 +5,7 @@ with its key (`dpop`); it says that the sender holds it, not whose it is.
 """
 
 from interlock.jose.cnf import Confirmation, confirmation
-from interlock.jose.dpop import PROOF_ALGORITHMS, Proof, normal_url, verify_proof
+from interlock.jose.dpop import FAPI2_ALGORITHMS, PROOF_ALGORITHMS, Proof, normal_url, verify_proof
 from interlock.jose.encoding import Malformed, decode_base64url, decode_json_object
 from interlock.jose.errors import KeyUnknown, ProofRefused, TokenRefused
 from interlock.jose.jwk import KeySet, VerificationKey

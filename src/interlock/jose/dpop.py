@@ -7,7 +7,7 @@ in this order; each raises `ProofRefused`, with a note of its own:
  1. one field (1), of at most 8 KiB
  2. three segments of canonical base64url, header and claims one JSON object each (2)
  3. `typ` is `dpop+jwt` (4)
- 4. `alg` is one of `PROOF_ALGORITHMS`: asymmetric, never `none` (5)
+ 4. `alg` is one of `PROOF_ALGORITHMS`: asymmetric, never `none` (5); of `FAPI2_ALGORITHMS` where only those are taken
  5. the header asks for nothing that is not done here, and brings no second key
  6. `jwk` is one public key, in its one form and for that algorithm; nothing private is in it (7)
  7. the claims that are required are there: `jti`, `htm`, `htu`, `iat` (3)
@@ -48,6 +48,7 @@ PROOF_ALGORITHMS = (
     *("ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
     *("PS256", "PS384", "PS512", "RS256", "RS384", "RS512"),
 )
+FAPI2_ALGORITHMS = ("PS256", "ES256", "EdDSA", "Ed25519")  # FAPI 2.0 Security Profile section 5.4.1: no Ed448
 MAX_PROOF = 8 * 1024  # bytes
 WINDOW = 60  # seconds for which a proof may be used
 AHEAD = 10  # seconds that its maker's clock may be ahead of ours
@@ -106,6 +107,7 @@ def verify_proof(
     key: bytes = b"",
     nonce_holds: Callable[[str], bool] | None = None,
     nonce_required: bool = False,
+    fapi2: bool = False,
     window: int = WINDOW,
 ) -> Proof:
     """Check one proof for a request of `method` to `url`; `now` in wall ns, `window` in seconds.
@@ -113,7 +115,7 @@ def verify_proof(
     `proof` is the value of the `DPoP` field; of several fields, all values joined by commas, which is refused.
     `access_token`: the token beside it, whose hash it must then carry; empty at a token endpoint. `key`: the
     thumbprint (32 bytes) that the token is bound to; empty where nothing is bound yet. `nonce_holds` says whether a
-    nonce is ours and still good; without it no nonce is.
+    nonce is ours and still good; without it no nonce is. `fapi2`: of the algorithms only `FAPI2_ALGORITHMS` are taken.
     """
     # 1.
     if not proof or b"," in proof or b" " in proof:
@@ -128,6 +130,8 @@ def verify_proof(
         sender = _senders.get(segments[0])
         if sender is None:
             sender = _sender(decode_json_object(decode_base64url(segments[0])))
+        if fapi2 and (sender.algorithm not in FAPI2_ALGORITHMS or "Ed448" in sender.key.algorithms):
+            raise _invalid(f"alg {sender.algorithm} is none of FAPI 2.0")
         claims = decode_json_object(decode_base64url(segments[1]))
         signature = decode_base64url(segments[2])
     except Malformed as error:

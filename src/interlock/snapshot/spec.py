@@ -108,6 +108,7 @@ class IssuerSpec(msgspec.Struct, frozen=True):
     source: str = ""  # where `jwks` is fetched from; empty: it is from a file
     own: bool = False  # the node's own: its tokens name principals and roles as they are here
     dpop_nonce: bool = False  # proofs for its tokens have to bring a nonce
+    dpop_fapi2: bool = False  # and are signed with what FAPI 2.0 names
 
 
 class CertificateSpec(msgspec.Struct, frozen=True):

@@ -247,6 +247,14 @@ def test_a_client_that_is_disabled_is_gone_whatever_the_state_says(
     assert desk.issuer.registry.get("billing") is None
 
 
+@pytest.mark.parametrize("profile", [None, "fapi2"])
+def test_workers_are_told_what_proofs_of_its_tokens_are_signed_with(
+    desk: IssuerDesk, settings: OwnIssuer, paths: Paths, profile: str | None
+) -> None:
+    (spec,) = own_issuer(settings.model_copy(update={"profile": profile}), paths)
+    assert spec.dpop_fapi2 is (profile == "fapi2")
+
+
 def test_codes_and_whoever_signs_in_outlive_a_reload(desk: IssuerDesk, settings: OwnIssuer) -> None:
     assert desk.issuer is not None
     before = desk.issuer

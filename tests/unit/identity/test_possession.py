@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc.jwk import OKPKey
 
 from interlock.clock import SECOND, ManualClock
 from interlock.identity import Possession, ProofGuard
@@ -309,3 +310,42 @@ def test_nothing_secret_is_shown(door: Door) -> None:
     assert isinstance(result, Refusal)
     assert "accounts" not in result.note
     assert proof.decode() not in repr(result)
+
+
+# -- under FAPI 2.0
+
+
+FITS = {"ES256": True, "PS256": True, "Ed25519": True, "RS256": False, "PS384": False, "ES384": False, "Ed448": False}
+MADE_WITH: dict[str, tuple[str, Any]] = {
+    "ES256": ("ES256", ec),
+    "PS256": ("PS256", rsa),
+    "Ed25519": ("EdDSA", lambda: OKPKey.generate_key("Ed25519")),
+    "RS256": ("RS256", rsa),
+    "PS384": ("PS384", rsa),
+    "ES384": ("ES384", lambda: ec("ec384", "P-384")),
+    "Ed448": ("EdDSA", lambda: OKPKey.generate_key("Ed448")),
+}
+
+
+@pytest.mark.parametrize("fapi2", [True, False])
+@pytest.mark.parametrize("name", FITS)
+def test_proofs_for_tokens_of_a_fapi_issuer_are_signed_with_what_fapi_names(
+    tmp_path: Path, name: str, fapi2: bool
+) -> None:
+    """FAPI 2.0 Security Profile section 5.4.1, at the resource server: such a key was never given a token here."""
+    door = Door(tmp_path, dpop_fapi2=fapi2)
+    alg, make = MADE_WITH[name]
+    key = make()
+    presented = token(cnf={"jkt": jkt(key)})
+    for _ in range(2):  # once more with a sender whose header is known by now
+        number = door.number = door.number + 1
+        claims = {"jti": f"f{number}", "htm": "GET", "htu": URL, "iat": door.clock.wall() // SECOND}
+        claims["ath"] = b64(hashlib.sha256(presented).digest())
+        proof = sign({"typ": "dpop+jwt", "alg": alg, "jwk": jwk(key)}, json.dumps(claims).encode(), key)
+        found = door.call(presented, proof)
+        if fapi2 and not FITS[name]:
+            assert reason(found) is Reason.DPOP_INVALID
+        else:
+            assert isinstance(found, Identity)
+        again = Door(tmp_path, dpop_fapi2=False)
+        assert isinstance(again.call(presented, proof), Identity)
