@@ -14,6 +14,7 @@ from interlock.jose.jwt import claims_set, verify_jwt
 from interlock.jose.thumbprint import thumbprint
 
 __all__ = [
+    "FAPI2_ALGORITHMS",
     "MAX_TOKEN",
     "PROOF_ALGORITHMS",
     "SYMMETRIC",
