@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from interlock.clock import SECOND
 from interlock.config.details import DetailType, TypeName
 from interlock.config.fields import Duration, HttpsUrl, Name, Origin, Rates, Section, duration, fault, words
+from interlock.config.issuers import IssuerDpop
 from interlock.config.outside import OutsideProvider
 from interlock.config.patterns import Pattern, parse_pattern
 from interlock.config.signals import Transmitted
@@ -92,6 +93,9 @@ class OwnIssuer(Section):
     """Issuers of `identity.issuers` whose tokens may stand for a client's credential (RFC 7523)."""
     details: dict[TypeName, DetailType] = Field(default_factory=dict)
     """The types of `authorization_details` (RFC 9396) that may be asked for."""
+
+    dpop: IssuerDpop = IssuerDpop()
+    """What proofs of possession have to bring, at the issuer itself and beside its tokens on this node's routes."""
 
     outside: dict[Name, OutsideProvider] = Field(default_factory=dict)
     """Outside OpenID providers where people may sign in instead, by name."""

@@ -24,7 +24,7 @@ from interlock.config.fields import (
     words,
 )
 from interlock.config.listeners import Mode
-from interlock.config.services import Method
+from interlock.config.services import DPOP, Method
 from interlock.config.strength import Strength
 from interlock.model import LONGEST_CONDITION
 
@@ -74,9 +74,12 @@ def _alternative(value: Any) -> tuple[str, ...]:
     if not isinstance(value, str):
         raise fault("is not a way to authenticate", "write it as in jwt, api_key, mtls or jwt+mtls")
     methods = tuple(word.strip() for word in value.split("+"))
+    known = (*get_args(Method), DPOP)
     for method in methods:
-        if method not in get_args(Method):
-            raise fault(f"`{method}` is not a way to authenticate", f"there are {', '.join(get_args(Method))}")
+        if method not in known:
+            raise fault(f"`{method}` is not a way to authenticate", f"there are {', '.join(known)}")
+    if DPOP in methods and "jwt" not in methods:
+        raise fault(f"`{value}` proves possession of nothing", "a key is a token's: write it as in jwt+dpop")
     if len(set(methods)) != len(methods):
         raise fault(f"`{value}` names a method twice")
     return methods
@@ -122,7 +125,7 @@ class Route(Section):
         tuple[Annotated[tuple[str, ...], PlainValidator(_alternative, json_schema_input_type=str)], ...],
         BeforeValidator(_alternatives, json_schema_input_type=str | list[str]),
     ] = ()
-    """Any of a list; `+` means all: `[jwt+mtls, api_key]`."""
+    """Any of a list; `+` means all: `[jwt+mtls, api_key]`. `jwt+dpop`: a token that is bound to a key."""
     trust: str = ""
     """Which bundle client certificates are verified against."""
     allow: Annotated[

@@ -23,6 +23,7 @@ from interlock.config.hosts import parse_network
 from interlock.config.listeners import Mode
 
 Method = Literal["jwt", "api_key", "mtls"]
+DPOP = "dpop"  # beside "jwt": the token has to be bound to a key (RFC 9449)
 DataClass = Literal["phi", "pan", "pii", "financial"]
 Roles = Annotated[tuple[Role, ...], BeforeValidator(words, json_schema_input_type=str | list[str])]
 

@@ -37,8 +37,10 @@ class GuardedProofs:
     def __init__(self, guard: ProofGuard) -> None:
         self._guard = guard
 
-    def verify(self, proof: str, method: str, url: str, now: int) -> Shown:
-        shown = self._guard.verify(proof.encode("utf-8"), method=method, url=url, now=now)
+    def verify(self, proof: str, method: str, url: str, now: int, *, nonce_required: bool) -> Shown:
+        shown = self._guard.verify(
+            proof.encode("utf-8"), method=method, url=url, now=now, nonce_required=nonce_required
+        )
         refusal = shown if isinstance(shown, Refusal) else self._guard.tellable(shown, now)
         if refusal is not None:
             raise _refused(refusal)

@@ -52,6 +52,7 @@ def own_issuer(issuer: OwnIssuer | None, paths: Paths) -> list[IssuerSpec]:
             jwks=published(paths),
             types=["at+jwt"],
             own=True,
+            dpop_nonce=issuer.dpop.nonce == "required",
             dpop_fapi2=issuer.profile is not None,
         )
     ]

@@ -8,7 +8,8 @@ In this order:
     showed it, whether or not the route asks for certificates. One that is bound to a key (`cnf.jkt`, RFC 9449)
     holds only by the scheme DPoP, with a proof for this very call; by that scheme nothing else holds. A proof
     beside any other credential makes that no better, but MUST be good all the same (1).
- 3. The first alternative of the route's list that is wholly presented applies.
+ 3. The first alternative of the route's list that is wholly presented applies. `jwt+dpop` is presented by a token
+    that is bound to a key, and by no other.
  4. Its credentials name one principal, or the token is bound to that very certificate.
 """
 
@@ -27,6 +28,7 @@ from interlock.model import Identity, PeerCertificate, Pending, Reason, Refusal
 from interlock.snapshot import IssuerSpec
 
 METHODS: Final = ("jwt", "api_key", "mtls")
+DPOP: Final = "dpop"  # beside "jwt": the token is bound to a key, whose possession was proved by then
 MERGED: Final = 4096  # combined identities kept per route
 
 # bearer token, API key, peer certificate, source address, wall ns, what there is of DPoP
@@ -104,17 +106,24 @@ class _Authenticator:
         trust: str,
         proofs: ProofGuard | None,
     ) -> None:
-        self._alternatives = [tuple(one) for one in alternatives]
-        methods = {method for one in self._alternatives for method in one}
-        if not methods or not methods <= set(METHODS) or () in self._alternatives:
+        # Each with whether it asks for a token that is bound to a key.
+        self._alternatives = [
+            (tuple([method for method in one if method != DPOP]), DPOP in one) for one in alternatives
+        ]
+        methods = {method for one, _ in self._alternatives for method in one}
+        if not methods or not methods <= set(METHODS):
             raise ValueError(f"{alternatives!r} is not a list of ways to authenticate")
+        for one, bound in self._alternatives:
+            if not one or (bound and "jwt" not in one):
+                raise ValueError(f"{alternatives!r} is not a list of ways to authenticate")
         self._takes_certificate = "mtls" in methods
         self._jwt = jwt
         self._keys = keys
         self._certificates = certificates
         self._trust = trust
         self._proofs = proofs
-        self._challenge = Challenge(methods)
+        takes_bearer = any("jwt" in one and not bound for one, bound in self._alternatives)
+        self._challenge = Challenge(methods, takes_bearer)
         self._merged: dict[tuple[Identity, ...], Identity] = {}
 
     def authenticate(
@@ -159,8 +168,8 @@ class _Authenticator:
                 return challenge.put(certificate)
             shown["mtls"] = certificate
         # 3.
-        for alternative in self._alternatives:
-            if all(method in shown for method in alternative):
+        for alternative, bound in self._alternatives:
+            if all(method in shown for method in alternative) and (not bound or shown["jwt"].bound_key):
                 # 4.
                 return self._together(tuple(shown[method] for method in alternative))
         return challenge.missing(f"presented: {', '.join(shown)}" if shown else "")

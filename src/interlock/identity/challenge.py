@@ -18,14 +18,20 @@ _DPOP_ERRORS = {
 
 
 class Challenge:
-    """The `WWW-Authenticate` of a route: one scheme, the first that its methods know; beside Bearer also DPoP."""
+    """The `WWW-Authenticate` of a route: one scheme, the first that its methods know; beside Bearer also DPoP, or only
+    that where no token is taken that is bound to no key (RFC 9449 section 7.1)."""
 
-    def __init__(self, methods: Collection[str]) -> None:
+    def __init__(self, methods: Collection[str], takes_bearer: bool) -> None:
         scheme = next(scheme for method, scheme in _SCHEMES if method in methods)
         self._bearer = scheme == b"Bearer"
-        self._plain = ((_FIELD, scheme + b" " + _REALM),)
-        self._invalid = ((_FIELD, scheme + b" " + _REALM + b', error="invalid_token"'),)
+        self._plain: tuple[tuple[bytes, bytes], ...] = ((_FIELD, scheme + b" " + _REALM),)
+        self._invalid: tuple[tuple[bytes, bytes], ...] = (
+            (_FIELD, scheme + b" " + _REALM + b', error="invalid_token"'),
+        )
         self._missing = (*self._plain, *_dpop(b"")) if self._bearer else self._plain
+        if self._bearer and not takes_bearer:
+            self._plain = self._missing = _dpop(b"")
+            self._invalid = _dpop(b"invalid_token")
 
     def put(self, refusal: Refusal, *, bearer: bool = False, dpop: bool = False) -> Refusal:
         """The refusal with the challenge its status asks for; `bearer`: a token failed; `dpop`: with its proof."""

@@ -197,7 +197,7 @@ class Proofs(Protocol):
 
     algorithms: tuple[str, ...]
 
-    def verify(self, proof: str, method: str, url: str, now: int) -> Shown:
+    def verify(self, proof: str, method: str, url: str, now: int, *, nonce_required: bool) -> Shown:
         """A proof that holds; it takes no room, and may have been used before. Raises `OAuthError`."""
         ...
 
@@ -277,7 +277,13 @@ class Issuer:
         if shown is None:
             if self.settings.profile is not None:
                 _check_strong(proof)
-            shown = self._proofs.verify(proof, request.method, self.endpoint(request.path), request.now)
+            shown = self._proofs.verify(
+                proof,
+                request.method,
+                self.endpoint(request.path),
+                request.now,
+                nonce_required=self.settings.dpop.nonce == "required",
+            )
             request.proved |= {"proof": shown, "nonce": shown.nonce}
         key: bytes = shown.proof.key
         return key

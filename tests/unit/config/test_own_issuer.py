@@ -185,3 +185,20 @@ def test_the_bundle_it_trusts_is_one_of_the_file() -> None:
 def test_it_is_not_also_an_outside_issuer() -> None:
     text = FILE + f"identity: {{issuers: [{{issuer: '{NAMED}', audience: a, algorithms: [ES256]}}]}}\n"
     assert "this node's own" in refused(NAMED, "/a", text)
+
+
+@pytest.mark.parametrize("way", ["dpop", "api_key+dpop", "[jwt+dpop, mtls+dpop]", "jwt+dpop+dpop", "jwt+dpopp"])
+def test_possession_is_proved_of_a_token_s_key(way: str) -> None:
+    with pytest.raises(ConfigError, match="authenticate"):
+        read(NAMED, "/a", FILE.replace("[jwt]", way))
+
+
+def test_a_route_may_ask_for_tokens_that_are_bound_to_a_key() -> None:
+    assert read(NAMED, "/a", FILE.replace("[jwt]", "[jwt+dpop]")).routes[0].authenticate == (("jwt", "dpop"),)
+
+
+def test_proofs_may_have_to_bring_a_nonce() -> None:
+    assert OwnIssuer(url=NAMED).dpop.nonce == "accepted"
+    assert OwnIssuer.model_validate({"url": NAMED, "dpop": {"nonce": "required"}}).dpop.nonce == "required"
+    with pytest.raises(ValidationError):
+        OwnIssuer.model_validate({"url": NAMED, "dpop": {"nonce": "sometimes"}})

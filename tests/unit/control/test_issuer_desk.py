@@ -255,6 +255,15 @@ def test_workers_are_told_what_proofs_of_its_tokens_are_signed_with(
     assert spec.dpop_fapi2 is (profile == "fapi2")
 
 
+@pytest.mark.parametrize("nonce", ["accepted", "required"])
+def test_workers_are_told_that_proofs_have_to_bring_a_nonce(
+    desk: IssuerDesk, settings: OwnIssuer, paths: Paths, nonce: str
+) -> None:
+    changed = OwnIssuer.model_validate({"url": settings.url, "dpop": {"nonce": nonce}})
+    (spec,) = own_issuer(changed, paths)
+    assert spec.dpop_nonce is (nonce == "required")
+
+
 def test_codes_and_whoever_signs_in_outlive_a_reload(desk: IssuerDesk, settings: OwnIssuer) -> None:
     assert desk.issuer is not None
     before = desk.issuer

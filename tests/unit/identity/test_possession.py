@@ -349,3 +349,47 @@ def test_proofs_for_tokens_of_a_fapi_issuer_are_signed_with_what_fapi_names(
             assert isinstance(found, Identity)
         again = Door(tmp_path, dpop_fapi2=False)
         assert isinstance(again.call(presented, proof), Identity)
+
+
+# -- a route that takes only tokens bound to a key
+
+
+def test_a_route_may_take_only_tokens_that_are_bound_to_a_key(tmp_path: Path) -> None:
+    door = Door(tmp_path, "jwt+dpop")
+    assert identity(door.call(proof=door.proof())).bound_key == thumbprint(jwk(ec()))
+    for result, why in (
+        (door.call(UNBOUND, scheme="bearer"), Reason.CREDENTIAL_MISSING),
+        (door.call(UNBOUND, scheme="bearer", proof=door.proof(UNBOUND)), Reason.CREDENTIAL_MISSING),
+        (door.call(UNBOUND, proof=door.proof(UNBOUND)), Reason.TOKEN_BINDING),
+        (door.call(ONLY_CERTIFICATE, scheme="bearer", peer=LEAF.peer), Reason.CREDENTIAL_MISSING),
+        (door.call(scheme="bearer"), Reason.DPOP_MISSING),
+        (door.call(None, scheme="bearer", proof=door.proof()), Reason.CREDENTIAL_MISSING),
+        (door.ask(None, None, peer=LEAF.peer), Reason.CREDENTIAL_MISSING),
+    ):
+        assert reason(result) is why
+    missing = challenge(door.ask(None, None))
+    assert missing == b'DPoP realm="interlock", algs="%b"' % ALGS.encode()
+    assert b"Bearer" not in challenge(door.call(token(exp=1), scheme="bearer"))
+
+
+def test_a_token_that_another_route_has_verified_opens_none_that_asks_for_a_key(tmp_path: Path) -> None:
+    """It is remembered by then, and the shortest way is taken."""
+    door = Door(tmp_path, "jwt")
+    assert identity(door.call(UNBOUND, scheme="bearer"))
+    strict = door.desk.route("jwt+dpop")
+    assert reason(strict(UNBOUND, None, None, SOURCE, door.clock.wall(), None)) is Reason.CREDENTIAL_MISSING
+
+
+def test_with_a_certificate_or_beside_another_way(tmp_path: Path) -> None:
+    door = Door(tmp_path, "jwt+dpop+mtls", "jwt+mtls")
+    assert identity(door.call(BOTH, door.proof(BOTH), peer=LEAF.peer)).methods == ("jwt", "mtls")
+    assert identity(door.call(ONLY_CERTIFICATE, scheme="bearer", peer=LEAF.peer)).methods == ("jwt", "mtls")
+    door = Door(tmp_path, "jwt+dpop+mtls")
+    assert reason(door.call(ONLY_CERTIFICATE, scheme="bearer", peer=LEAF.peer)) is Reason.CREDENTIAL_MISSING
+    assert reason(door.call(BOUND, door.proof())) is Reason.CREDENTIAL_MISSING
+
+
+@pytest.mark.parametrize("way", ["dpop", "api_key+dpop", "mtls+dpop"])
+def test_a_key_is_a_tokens(tmp_path: Path, way: str) -> None:
+    with pytest.raises(ValueError, match="not a list of ways"):
+        Door(tmp_path, way)

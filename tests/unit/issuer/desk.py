@@ -107,7 +107,7 @@ class NoProofs:
 
     algorithms: tuple[str, ...] = ()
 
-    def verify(self, proof: str, method: str, url: str, now: int) -> Shown:
+    def verify(self, proof: str, method: str, url: str, now: int, *, nonce_required: bool) -> Shown:
         raise OAuthError("invalid_dpop_proof", "proofs are not taken here")
 
     def use(self, shown: Shown, now: int) -> None:

@@ -26,7 +26,7 @@ class FakeProofs:
 
     algorithms = ("ES256",)
 
-    def verify(self, proof: str, method: str, url: str, now: int) -> Shown:
+    def verify(self, proof: str, method: str, url: str, now: int, *, nonce_required: bool) -> Shown:
         if proof == "forged":
             raise OAuthError("invalid_dpop_proof", "the proof is not good")
         return Shown(Proof(hashlib.sha256(proof.encode()).digest(), proof, now, ""))

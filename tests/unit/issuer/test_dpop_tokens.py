@@ -11,6 +11,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from interlock.clock import SECOND
+from interlock.config.issuers import IssuerDpop
 from interlock.control.issuer_proofs import GuardedProofs
 from interlock.identity.dpop import ProofGuard
 from interlock.issuer.device import GRANT as DEVICE
@@ -243,3 +244,17 @@ def test_a_proof_that_does_not_hold_costs_no_assertion(bound: Desk) -> None:
     assert ask_with(proof(bound, nonce="old"))["error"] == "use_dpop_nonce"
     assert ask_with(proof(bound))["token_type"] == "DPoP"
     assert ask_with(proof(bound))["error"] == "invalid_client"
+
+
+def test_every_proof_may_have_to_bring_a_nonce(bound: Desk) -> None:
+    bound.issuer.settings = bound.settings.model_copy(update={"dpop": IssuerDpop(nonce="required")})
+    refused = send(bound, proof(bound), grant_type="client_credentials")
+    assert told(refused)["error"] == "use_dpop_nonce"
+    nonce = header(refused, "dpop-nonce")
+    assert send(bound, proof(bound, nonce=nonce), grant_type="client_credentials").status == 200
+    assert told(send(bound, proof(bound), grant_type="client_credentials"))["error"] == "use_dpop_nonce"
+    assert bound.token(grant_type="client_credentials").status == 200, "a client without proofs goes on"
+    for path in ("/oauth/par", "/oauth/device_authorization"):
+        made = proof(bound, htu=f"{URL}{path}")
+        answer = bound.send("POST", path, basic=("billing", SECRET), headers={"DPoP": made})
+        assert told(answer)["error"] == "use_dpop_nonce"
