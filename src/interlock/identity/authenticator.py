@@ -110,8 +110,6 @@ class _Authenticator:
         self._alternatives = [
             (tuple([method for method in one if method != DPOP]), DPOP in one) for one in alternatives
         ]
-            (tuple([method for method in one if method != DPOP]), DPOP in one) for one in alternatives
-        ]
         methods = {method for one, _ in self._alternatives for method in one}
         if not methods or not methods <= set(METHODS):
             raise ValueError(f"{alternatives!r} is not a list of ways to authenticate")
