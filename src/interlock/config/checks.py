@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from interlock.config.buses import BUSES, NEEDED, installed
 from interlock.config.conflicts import find_conflicts
@@ -17,7 +18,7 @@ from interlock.config.keys import Pkcs11Source
 from interlock.config.listeners import CertificateFiles, Listener
 from interlock.config.model import Config
 from interlock.config.nearest import did_you_mean
-from interlock.config.own_issuer import EVENTS
+from interlock.config.own_issuer import EVENTS, OwnIssuer
 from interlock.config.patterns import Pattern, parse_pattern
 from interlock.config.retention import ASKED
 from interlock.config.routes import Route
@@ -288,15 +289,20 @@ def _conflicts(view: View) -> Iterator[Finding]:
     patterns = [(number, index, pattern) for number, route in view.routes for index, pattern in enumerate(route.match)]
     told = [parse_pattern(f"POST {EVENTS}")] if view.config.identity.pushing else []
     own = told if view.config.issuer is None else view.config.issuer.patterns()
+    folders = told if view.config.issuer is None else view.config.issuer.folders()
+    left = []
     for number, index, pattern in patterns:
-        if own and pattern.host == own[-1].host and _lies_within(pattern, own[-1]):
-            # It would win, being more specific, and be given what was meant for the issuer: secrets, passwords, codes.
-            yield Finding(
-                ("routes", number, "match", index),
-                f"`{pattern.text}` lies within {own[-1].path}, which belongs to the `issuer`",
-                "change it, or give the issuer's URL another path",
-            )
-    patterns = [one for one in patterns if not own or one[2].host != own[-1].host or not _lies_within(one[2], own[-1])]
+        folder = next((one for one in folders if _lies_within(pattern, one)), None)
+        if folder is None:
+            left.append((number, index, pattern))
+            continue
+        # It would win, being more specific, and be given what was meant for the issuer: secrets, passwords, codes.
+        yield Finding(
+            ("routes", number, "match", index),
+            f"`{pattern.text}` lies within {folder.path}, which belongs to the `issuer`",
+            "change it, or give the issuer's URL another path",
+        )
+    patterns = left
     conflicts = find_conflicts([*(pattern for _, _, pattern in patterns), *own])
     for conflict in conflicts[:MAX_CONFLICTS]:
         if conflict.second >= len(patterns):
@@ -321,7 +327,7 @@ def _conflicts(view: View) -> Iterator[Finding]:
 
 
 def _lies_within(pattern: Pattern, folder: Pattern) -> bool:
-    return pattern.segments[: len(folder.segments)] == folder.segments
+    return pattern.host == folder.host and pattern.segments[: len(folder.segments)] == folder.segments
 
 
 def _fall_throughs(view: View) -> Iterator[Finding]:
@@ -350,6 +356,7 @@ def _issuers(view: View) -> Iterator[Finding]:
     own = view.config.issuer
     if own is not None:
         yield from _unknown(view, ("issuer", "trust"), "trust", own.trust, "a trust bundle")
+        yield from _place_for_certificates(view.config, own)
     issuers: set[str] = set()
     for number, issuer in enumerate(view.config.identity.issuers):
         where: Where = ("identity", "issuers", number)
@@ -377,6 +384,21 @@ def _issuers(view: View) -> Iterator[Finding]:
         for name in named:
             if name not in issuers:
                 yield Finding(("issuer", use), f"{name} is not among `identity.issuers`", "add it there")
+
+
+def _place_for_certificates(config: Config, own: OwnIssuer) -> Iterator[Finding]:
+    """Whether callers are asked for certificates where `mtls_url` says so, as far as its port tells."""
+    if own.mtls_url is None:
+        return
+    port = urlsplit(own.mtls_url).port or 443
+    there = [one for one in config.listeners if one.address.port == port] or config.listeners
+    if not any(config.asks_client(listener) for listener in there):
+        yield Finding(
+            ("issuer", "mtls_url"),
+            "no listener there asks for client certificates",
+            "see `client_certificates`",
+            warning=True,
+        )
 
 
 def _signals(where: Where, signals: Received) -> Iterator[Finding]:

@@ -45,6 +45,11 @@ def _issuer_url(value: str) -> str:
     return value
 
 
+def _listens_for(url: str) -> str:
+    host = (urlsplit(url).hostname or "").lower()
+    return "" if host == "localhost" or ":" in host or host.replace(".", "").isdigit() else host
+
+
 class Sessions(Section):
     """How long somebody stays signed in."""
 
@@ -74,6 +79,8 @@ class OwnIssuer(Section):
     """How long an access token lives."""
     refresh_token: Annotated[Duration, duration("5m", "400d")] = 30 * DAY
     """How long a refresh token may rest unused."""
+    mtls_url: Annotated[HttpsUrl, AfterValidator(_issuer_url)] | None = None
+    """The same issuer where callers are asked for their certificate, for programs alone (RFC 8705 section 5)."""
     trust: str = ""
     """The bundle of `trust` whose certificates may stand for a client (`tls_client_auth`, RFC 8705)."""
     session: Sessions = Sessions()
@@ -108,6 +115,19 @@ class OwnIssuer(Section):
             raise fault("session.idle is longer than session.absolute")
         return self
 
+    @model_validator(mode="after")
+    def _place_for_certificates(self) -> Self:
+        if self.mtls_url is None:
+            return self
+        other = urlsplit(self.mtls_url)
+        if other.scheme != "https":
+            raise fault("mtls_url must be https: certificates are shown in its handshake")
+        if self.mtls_url == self.url:
+            raise fault("mtls_url is the issuer's own URL, which needs no other name", "leave it out")
+        if other.path != self.path:
+            raise fault("mtls_url has another path than the URL, and it is the same issuer", self.path or "no path")
+        return self
+
     @property
     def host(self) -> str:
         """The host of its URL, in small letters."""
@@ -116,8 +136,13 @@ class OwnIssuer(Section):
     @property
     def listens_for(self) -> str:
         """The Host its calls have; empty: any, where it is named by an address or is on this machine only."""
-        host = self.host
-        return "" if host == "localhost" or ":" in host or host.replace(".", "").isdigit() else host
+        return _listens_for(self.url)
+
+    @property
+    def program_hosts(self) -> list[str]:
+        """The Hosts that calls of programs have: the one above, and that of `mtls_url` if it is another."""
+        hosts = [self.url] if self.mtls_url is None else [self.url, self.mtls_url]
+        return list(dict.fromkeys(_listens_for(one) for one in hosts))
 
     @property
     def paths(self) -> list[str]:
@@ -126,11 +151,13 @@ class OwnIssuer(Section):
         first = [path + self.path for path in metadata]
         return [*first, self.path + DISCOVERY, self.path + BENEATH]
 
+    def folders(self) -> list[Pattern]:
+        """The calls that are its own alone, whatever their method: one for each host."""
+        return [parse_pattern(f"{host} {self.paths[-1]}/*".strip()) for host in self.program_hosts]
+
     def patterns(self) -> list[Pattern]:
-        """The calls that are its own."""
-        *files, folder = self.paths
-        host = f"{self.listens_for} " if self.listens_for else ""
-        return [parse_pattern(f"{host}{path}") for path in files] + [parse_pattern(f"{host}{folder}/*")]
+        """All calls that are its own."""
+        return [parse_pattern(f"{self.listens_for} {path}".strip()) for path in self.paths[:-1]] + self.folders()
 
     @property
     def path(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from interlock.clock import Clock
 from interlock.control.paths import Paths
@@ -31,6 +32,8 @@ def names(config: Config) -> list[str]:
     found = dict.fromkeys(LOCAL)
     if config.issuer is not None and config.issuer.secure:
         found[config.issuer.host] = None
+    if config.issuer is not None and config.issuer.mtls_url is not None:
+        found[(urlsplit(config.issuer.mtls_url).hostname or "").lower()] = None
     for listener in config.listeners:
         if listener.tls == "auto":
             found.update(dict.fromkeys(listener.hosts))

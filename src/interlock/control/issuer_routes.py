@@ -91,6 +91,10 @@ def issuer_routes(issuer: OwnIssuer) -> Iterator[RouteSpec]:
 
     host, root = issuer.listens_for, issuer.path
 
+    def everywhere(methods: list[str], path: str) -> list[PatternSpec]:
+        """At each host that programs call."""
+        return [PatternSpec(methods, name, path.strip("/").split("/")) for name in issuer.program_hosts]
+
     def pattern(methods: list[str] | None, path: str, *, prefix: bool = False) -> PatternSpec:
         return PatternSpec(methods, host, path.strip("/").split("/"), prefix)
 
@@ -110,8 +114,8 @@ def issuer_routes(issuer: OwnIssuer) -> Iterator[RouteSpec]:
     )
     yield RouteSpec(
         "interlock issuer: programs",
-        [pattern(["POST"], f"{folder}/{name}") for name in PROGRAMS]
-        + [pattern(["GET", "PUT", "DELETE"], f"{root}/oauth/register/{{client_id}}")],
+        [one for name in PROGRAMS for one in everywhere(["POST"], f"{folder}/{name}")]
+        + everywhere(["GET", "PUT", "DELETE"], f"{root}/oauth/register/{{client_id}}"),
         ISSUER_SERVICE,
         public=True,
         limits=programs,
@@ -120,7 +124,7 @@ def issuer_routes(issuer: OwnIssuer) -> Iterator[RouteSpec]:
     )
     yield RouteSpec(
         "interlock issuer: userinfo",
-        [pattern(["GET", "POST"], f"{folder}/userinfo")],
+        everywhere(["GET", "POST"], f"{folder}/userinfo"),
         ISSUER_SERVICE,
         authenticate=[["jwt"]],
         scope="openid",

@@ -19,6 +19,16 @@ from interlock.issuer.service import (
     Issuer,
 )
 
+# What programs call, and may call where they are asked for their certificate (RFC 8705 section 5).
+FOR_PROGRAMS = (
+    "token_endpoint",
+    "pushed_authorization_request_endpoint",
+    "revocation_endpoint",
+    "introspection_endpoint",
+    "userinfo_endpoint",
+    "device_authorization_endpoint",
+    "registration_endpoint",
+)
 WELL_KNOWN_OAUTH = "/.well-known/oauth-authorization-server"  # before the issuer's path (RFC 8414 section 3.1)
 WELL_KNOWN_OPENID = "/.well-known/openid-configuration"  # after it
 WELL_KNOWN_RESOURCE = "/.well-known/oauth-protected-resource"
@@ -81,6 +91,10 @@ def server_metadata(issuer: Issuer, grants: tuple[str, ...], offered: frozenset[
             "require_pushed_authorization_requests": fapi2,
             "request_parameter_supported": True,
             "request_object_signing_alg_values_supported": algorithms,
+        }
+    if settings.mtls_url is not None:
+        found["mtls_endpoint_aliases"] = {
+            name: settings.mtls_url + found[name].removeprefix(issuer.url) for name in FOR_PROGRAMS if name in found
         }
     return _stated(found)
 

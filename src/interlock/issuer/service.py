@@ -20,7 +20,7 @@ from interlock.issuer.errors import NotYet, OAuthError
 from interlock.issuer.http import Request, Response
 from interlock.issuer.registry import Registry
 from interlock.issuer.signing import Keys
-from interlock.jose import FAPI2_ALGORITHMS, TokenRefused, claims_set, split, verify_compact
+from interlock.jose import FAPI2_ALGORITHMS, Malformed, TokenRefused, claims_set, normal_url, split, verify_compact
 from interlock.model import Event
 from interlock.store.clients import Client, Clients, Grant
 from interlock.store.registrations import Registrations
@@ -280,13 +280,25 @@ class Issuer:
             shown = self._proofs.verify(
                 proof,
                 request.method,
-                self.endpoint(request.path),
+                self._called(request.path, proof),
                 request.now,
                 nonce_required=self.settings.dpop.nonce == "required",
             )
             request.proved |= {"proof": shown, "nonce": shown.nonce}
         key: bytes = shown.proof.key
         return key
+
+    def _called(self, path: str, proof: str) -> str:
+        """The URL that a proof has to be for: the endpoint's, or its other one of `mtls_url` if it names that host."""
+        other = self.settings.mtls_url
+        if other is not None:
+            try:
+                named = claims_set(split(proof.encode("ascii", "replace"))).get("htu")
+                if isinstance(named, str) and normal_url(named)[:2] == normal_url(other)[:2]:
+                    return other + path
+            except (TokenRefused, Malformed):
+                pass  # which is for `verify` to say
+        return self.endpoint(path)
 
     def use_proof(self, request: Request) -> None:
         """Use up the proof that a request came with, if it has one; once for each request. Raises `OAuthError`.

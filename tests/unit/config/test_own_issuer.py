@@ -202,3 +202,67 @@ def test_proofs_may_have_to_bring_a_nonce() -> None:
     assert OwnIssuer.model_validate({"url": NAMED, "dpop": {"nonce": "required"}}).dpop.nonce == "required"
     with pytest.raises(ValidationError):
         OwnIssuer.model_validate({"url": NAMED, "dpop": {"nonce": "sometimes"}})
+
+
+# -- where certificates are shown (RFC 8705 section 5)
+
+PLACE = "https://mtls.example.com:8444"
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        (NAMED, "http://127.0.0.1:8444"),
+        (NAMED, "http://mtls.example.com"),
+        (NAMED, f"{PLACE}?x=1"),
+        (NAMED, f"{PLACE}#x"),
+        (NAMED, f"{PLACE}/"),
+        (NAMED, f"{PLACE}/tenant"),
+        (TENANT, PLACE),
+        (NAMED, NAMED),
+        (NAMED, "https://user@mtls.example.com"),
+        (NAMED, ""),
+    ],
+)
+def test_a_place_for_certificates_is_the_same_issuer_by_https(url: str, place: str) -> None:
+    with pytest.raises((ValidationError, ValueError)):
+        OwnIssuer.model_validate({"url": url, "mtls_url": place})
+
+
+@pytest.mark.parametrize(
+    ("url", "place", "hosts"),
+    [
+        (NAMED, PLACE, ["id.example.com", "mtls.example.com"]),
+        (NAMED, f"{NAMED}:8444", ["id.example.com"]),
+        (TENANT, f"{PLACE}/tenant", ["id.example.com", "mtls.example.com"]),
+        ("https://127.0.0.1:8443", "https://127.0.0.1:8444", [""]),
+        ("https://127.0.0.1:8443", PLACE, ["", "mtls.example.com"]),
+    ],
+)
+def test_the_hosts_that_programs_call(url: str, place: str, hosts: list[str]) -> None:
+    assert OwnIssuer.model_validate({"url": url, "mtls_url": place}).program_hosts == hosts
+
+
+TWO_PLACES = FILE.replace("issuer: {url: URL}", f'issuer: {{url: URL, mtls_url: "{PLACE}"}}')
+
+
+def test_no_route_is_given_there_what_is_meant_for_the_issuer() -> None:
+    assert "belongs to the `issuer`" in refused(NAMED, "mtls.example.com POST /oauth/token", TWO_PLACES)
+    assert "belongs to the `issuer`" in refused(NAMED, "id.example.com POST /oauth/token", TWO_PLACES)
+    assert read(NAMED, "mtls.example.com /other/*", TWO_PLACES).issuer is not None
+
+
+def test_it_is_told_when_nobody_asks_for_certificates_there() -> None:
+    asks = "\n  - {address: 127.0.0.1:8444, tls: auto, client_certificates: optional}"
+    elsewhere = asks.replace("8444", "9444")
+    silent = asks.replace("optional", "none")
+
+    def told(*more: str) -> bool:
+        text = TWO_PLACES.replace("tls: off}", "tls: off}" + "".join(more))
+        return any("asks for client certificates" in str(one) for one in read(NAMED, "/a", text).warnings)
+
+    assert told()
+    assert told(silent)
+    assert told(silent, elsewhere), "another listener does, but not the one that is named"
+    assert not told(asks)
+    assert not told(elsewhere), "a proxy may lead there"

@@ -258,3 +258,34 @@ def test_every_proof_may_have_to_bring_a_nonce(bound: Desk) -> None:
         made = proof(bound, htu=f"{URL}{path}")
         answer = bound.send("POST", path, basic=("billing", SECRET), headers={"DPoP": made})
         assert told(answer)["error"] == "use_dpop_nonce"
+
+
+PLACE = "https://mtls.example.com:8444"
+
+
+def test_a_proof_is_for_the_url_that_was_called_or_its_other_name(bound: Desk) -> None:
+    """Of RFC 8705 section 5: the same endpoint where certificates are shown."""
+    bound.issuer.settings = bound.settings.model_copy(update={"mtls_url": PLACE})
+    for htu in (f"{URL}/oauth/token", f"{PLACE}/oauth/token", f"{PLACE.upper().replace('HTTPS', 'https')}/oauth/token"):
+        assert send(bound, proof(bound, htu=htu), grant_type="client_credentials").status == 200
+    for htu in (f"{PLACE}/oauth/par", f"{PLACE}0/oauth/token", "https://mtls.example.com/oauth/token", f"{PLACE}", 7):
+        refused = send(bound, proof(bound, htu=htu), grant_type="client_credentials")
+        assert told(refused)["error"] == "invalid_dpop_proof"
+    bound.issuer.settings = bound.settings
+    refused = send(bound, proof(bound, htu=f"{PLACE}/oauth/token"), grant_type="client_credentials")
+    assert told(refused)["error"] == "invalid_dpop_proof", "only where there is one"
+
+
+def test_an_assertion_is_for_the_issuer_and_not_for_the_other_name(bound: Desk) -> None:
+    bound.issuer.settings = bound.settings.model_copy(update={"mtls_url": PLACE})
+    key = ECKey.generate_key("P-256", {"kid": "k"})
+    bound.client("signer", token_endpoint_auth_method="private_key_jwt", jwks={"keys": [key.as_dict(private=False)]})
+    now = bound.clock.wall() // SECOND
+    for number, (audience, status) in enumerate(((URL, 200), (PLACE, 401), (f"{PLACE}/oauth/token", 401))):
+        claims = {"iss": "signer", "sub": "signer", "aud": audience, "jti": str(number), "iat": now, "exp": now + 60}
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": jwt.encode({"alg": "ES256", "kid": "k"}, claims, key),
+        }
+        assert bound.send("POST", "/oauth/token", form=form).status == status
