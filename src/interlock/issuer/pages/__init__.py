@@ -22,6 +22,7 @@ from interlock.issuer.http import Response, html_response
 
 _FOLDER: Final = Path(__file__).parent
 SCRIPT: Final = "/oauth/passkey.js"
+HSTS: Final = (("strict-transport-security", "max-age=31536000"),)  # RFC 6797; a year
 
 
 class Pages:
@@ -30,6 +31,8 @@ class Pages:
     def __init__(self, settings: OwnIssuer) -> None:
         self._host = settings.host
         self._root = settings.path
+        # Not for `localhost`, which browsers would keep to https for whatever else runs there, too.
+        self._transport = HSTS if settings.secure and settings.host != "localhost" else ()
 
     def show(
         self,
@@ -61,7 +64,7 @@ class Pages:
                 **values,
             )
         )
-        return html_response(page, status, (*security(targets, script=script), *fields))
+        return html_response(page, status, (*security(targets, script=script), *self._transport, *fields))
 
 
 def security(targets: Iterable[str] = (), *, script: bool = False) -> tuple[tuple[str, str], ...]:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from interlock.issuer.pages import _FOLDER, SCRIPT, security
+from interlock.config import OwnIssuer
+from interlock.issuer.pages import _FOLDER, SCRIPT, Pages, security
 from tests.unit.issuer.authenticator import Authenticator
 from tests.unit.issuer.signing_in.browser import Browser, Page
 from tests.unit.issuer.signing_in.conftest import Room, code
@@ -176,6 +177,18 @@ def test_without_javascript_there_is_a_way(page: Page) -> None:
     """Only passkeys need it, and their forms are hidden until the script has said that they work."""
     for form in page.forms:
         assert ("hidden" in form.attributes) is ("data-passkey" in form.attributes)
+
+
+def test_browsers_come_by_https_from_then_on(page: Page) -> None:
+    assert page.headers["strict-transport-security"] == "max-age=31536000"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost:8080", "https://localhost:8443"])
+def test_nobody_is_kept_to_https_where_there_is_none_or_others_may_have_none(url: str) -> None:
+    shown = Pages(OwnIssuer.model_validate({"url": url})).show(
+        "said", "x", lines=[], again="", again_words="", reference=""
+    )
+    assert "strict-transport-security" not in dict(shown.fields)
 
 
 def test_where_forms_may_lead() -> None:
