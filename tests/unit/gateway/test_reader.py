@@ -225,3 +225,83 @@ def test_fresh_reader_knows_nothing() -> None:
     reader = ResponseReader("GET")
     assert reader.next() is NEED_DATA
     assert not reader.reusable
+
+
+# -- the same again
+
+
+REQUESTS = (
+    get(),
+    get(b"Authorization: Bearer one"),
+    get(b"Authorization: Bearer two"),
+    get(b"Connection: close"),
+    post(b"Content-Length: 5", body=b"hello"),
+    post(b"Transfer-Encoding: chunked", body=CHUNKS),
+    post(b"Content-Length: 5", b"Expect: 100-continue", body=b"hello"),
+    get(b"DPoP: proof"),
+    get(b"X-Long: " + b"a" * 3000),
+)
+
+
+def everything_of(head: object) -> dict[str, object]:
+    """What a head says; what is remembered of its lines is not part of it."""
+    names = [name for name in type(head).__slots__ if name not in ("block", "dpop")]  # type: ignore[attr-defined]
+    said = {name: getattr(head, name) for name in names}
+    dpop = getattr(head, "dpop", None)
+    return {**said, "dpop": dpop and (dpop.token, dpop.proof)}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=6))
+def test_requests_of_a_connection_are_read_as_if_each_were_the_first(requests: list[bytes]) -> None:
+    reader = RequestReader()
+    for raw in requests:
+        fresh = RequestReader()
+        for one in (reader, fresh):
+            one.feed(raw)
+        while True:
+            found, expected = reader.next(), fresh.next()
+            if isinstance(found, RequestHead):
+                assert isinstance(expected, RequestHead)
+                assert everything_of(found) == everything_of(expected)
+            else:
+                assert found == expected
+            if found is END:
+                break
+
+
+ANSWERS = (
+    OK,
+    OK.replace(b"hello", b"world"),
+    OK.replace(b"5\r\n", b"5\r\nSet-Cookie: a=b\r\n"),
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n" + OK,
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS,
+    OK.replace(b"5\r\n", b"5\r\nX-Long: " + b"a" * 3000 + b"\r\n"),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(ANSWERS), st.sampled_from(("GET", "HEAD", "POST"))), min_size=1, max_size=6))
+def test_answers_of_a_connection_are_read_as_if_each_were_the_first(answers: list[tuple[bytes, str]]) -> None:
+    reader: ResponseReader | None = None
+    for raw, method in answers:
+        if method == "HEAD":
+            raw = raw[: raw.index(b"\r\n\r\n", raw.rindex(b"HTTP/1.1")) + 4]
+        fresh = ResponseReader(method)
+        if reader is None:
+            reader = ResponseReader(method)
+        else:
+            reader.begin(method)
+        for one in (reader, fresh):
+            one.feed(raw)
+        while True:
+            found, expected = reader.next(), fresh.next()
+            if isinstance(found, ResponseHead):
+                assert isinstance(expected, ResponseHead)
+                assert everything_of(found) == everything_of(expected)
+            else:
+                assert found == expected
+            if found is END:
+                break
+        assert reader.reusable is fresh.reusable is True

@@ -3,6 +3,9 @@
 `feed` only stores; `next` gives the next event: a head, a piece of body, `END`, or `NEED_DATA`. Nothing past
 the present message is looked at before it is asked for, so what a peer pipelines stays unread bytes. After
 `Malformed` the position of the next message is unknown: the reader raises it again for ever.
+
+Peers say the same again on one connection: a client asks once more, a server answers as a moment ago. A head whose
+bytes are those of the one before is that one, of which nothing is changed once it is read.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ class Signal(Enum):
 END: Final = Signal.END
 NEED_DATA: Final = Signal.NEED_DATA
 Signals = Literal[Signal.END, Signal.NEED_DATA]
+
+_AGAIN: Final = 2048  # bytes of the longest head that is kept for when it comes again
 
 # What the reader waits for.
 _HEAD, _EMPTY, _BODY, _LAST, _DONE = range(5)
@@ -116,10 +121,12 @@ class _Reader:
 class RequestReader(_Reader):
     """Reads the requests of one connection, one after another."""
 
-    __slots__ = ("_forgiven",)
+    __slots__ = ("_before", "_forgiven", "_raw")
 
     def __init__(self, limits: ReadLimits = REQUEST_LIMITS) -> None:
         super().__init__(limits)
+        self._raw = b""
+        self._before: RequestHead | None = None  # what `_raw` means
         self._forgiven = False  # an empty line came before the request
 
     def next(self) -> RequestHead | bytes | Signals:
@@ -157,7 +164,13 @@ class RequestReader(_Reader):
                 raise Malformed(Reason.MALFORMED_HEAD, "ended within the head")
             return NEED_DATA
         self._forgiven = False
-        head = parse_request_head(raw, self._limits)
+        before = self._before
+        if before is not None and raw == self._raw:
+            head = before
+        else:
+            head = parse_request_head(raw, self._limits)
+            again = len(raw) <= _AGAIN and head.is_plain
+            self._raw, self._before = (raw, head) if again else (b"", None)
         if head.chunked:
             self._state = _BODY
             self._body = ChunkedBody(self._limits)
@@ -175,10 +188,12 @@ class ResponseReader(_Reader):
     `reusable` tells, after `END`, whether the connection may carry another request.
     """
 
-    __slots__ = ("_head", "_interim", "_method")
+    __slots__ = ("_before", "_head", "_interim", "_method", "_raw")
 
     def __init__(self, request_method: str, limits: ReadLimits = RESPONSE_LIMITS) -> None:
         super().__init__(limits)
+        self._raw = b""
+        self._before: ResponseHead | None = None  # what `_raw` means, to any method but HEAD
         self._method = request_method
         self._head: ResponseHead | None = None
         self._interim = 0
@@ -218,7 +233,13 @@ class ResponseReader(_Reader):
             if self._ended:
                 raise Malformed(Reason.UPSTREAM_ABORTED, "ended within the head")
             return NEED_DATA
-        head = parse_response_head(raw, self._method, self._limits)
+        before = self._before
+        if before is not None and raw == self._raw and self._method != "HEAD":
+            head = before
+        else:
+            head = parse_response_head(raw, self._method, self._limits)
+            again = len(raw) <= _AGAIN and head.status >= 200 and self._method != "HEAD"
+            self._raw, self._before = (raw, head) if again else (b"", None)
         if head.status < 200:
             self._interim += 1
             if self._interim > MAX_INTERIM:
