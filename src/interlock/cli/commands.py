@@ -29,6 +29,7 @@ COMMANDS = {
     "client": "client:app",
     "user": "user:app",
     "revoke": "revoke:app",
+    "risk": "risk:app",
     "signals": "signals:app",
     "keyring": "keyring:app",
     "role": "role:app",

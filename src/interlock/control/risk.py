@@ -63,6 +63,22 @@ class RiskDesk:
             raise StateError(f"{problem}; it counts until the node is stopped and started: repeat it") from problem
         return {"kind": about.kind, "id": about.id, "risk": found.value, "act": act, "workers_killed": killed}
 
+    def live(self) -> dict[str, Any]:
+        """What has a risk now, the highest first."""
+        rows = sorted(self._risks.live(self._clock.wall()), key=lambda row: (-row.value, row.what))
+        return {
+            "risks": [
+                {
+                    "what": row.what,
+                    "risk": row.value,
+                    "raised": rfc3339(row.raised),
+                    "until": rfc3339(row.expires) if row.expires else None,
+                    "act": row.act or None,
+                }
+                for row in rows
+            ]
+        }
+
 
 def _about(found: Found, named: Named, now: int) -> Doomed:
     match found.kind:

@@ -33,6 +33,8 @@ COMMANDS = [
     ["key", "revoke"],
     *(["revoke", kind] for kind in ("token", "client", "user", "principal", "session", "key", "certificate", "issuer")),
     ["revoke", "list"],
+    ["risk", "set"],
+    ["risk", "list"],
     ["user", "create"],
     ["user", "list"],
     ["user", "disable"],

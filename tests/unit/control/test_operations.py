@@ -131,7 +131,7 @@ def test_nothing_that_is_no_reading_shows_what_is_in_a_record(desk: Administrati
 def test_what_may_take_long_keeps_no_change_waiting_and_revoking_waits_for_nothing() -> None:
     lanes = {lane: {name for name, one in OPERATIONS.items() if one.lane is lane} for lane in Lane}
     assert lanes[Lane.FOLLOWING] == {"audit.follow"}
-    assert lanes[Lane.QUESTIONS] == (READS - {"audit.follow"}) | {"key.list", "revoke.list"}
+    assert lanes[Lane.QUESTIONS] == (READS - {"audit.follow"}) | {"key.list", "revoke.list", "risk.list"}
     kinds = ("token", "client", "user", "principal", "session", "key", "certificate", "issuer")
     assert lanes[Lane.REVOKING] == {"key.revoke"} | {f"revoke.{kind}" for kind in kinds}
 

@@ -28,6 +28,10 @@ def _risk(desks: Desks, wanted: Found, asker: Asker) -> Result:
     return desks.risks.set(wanted, desks.named_credentials(), desks.acts(asker.actor))
 
 
+def _risks(desks: Desks, _wanted: Nothing, _asker: Asker) -> Result:
+    return desks.risks.live()
+
+
 def _revoking(wanted: type[T], revoke: Callable[[RevocationDesk, T, Named, Recorder], Result]) -> Operation:
     def work(desks: Desks, wanted: T, asker: Asker) -> Result:
         return revoke(desks.revocations, wanted, desks.named_credentials(), desks.acts(asker.actor))
@@ -46,4 +50,5 @@ REVOKING: Final[Operations] = {
     "revoke.key": operation(NamedKey, keys.revoke, lane=Lane.REVOKING),
     "revoke.list": operation(Nothing, _list, lane=Lane.QUESTIONS),
     "risk.set": operation(Found, _risk),
+    "risk.list": operation(Nothing, _risks, lane=Lane.QUESTIONS),
 }
