@@ -1,14 +1,18 @@
 """Which step of a call a worker spends its processor time on: samples of its stacks, taken from outside by py-spy.
 
-Every sample belongs to the innermost frame of ours on it, so the shares sum to one. What has no Python frame of its
-own (the kernel, OpenSSL, uvloop) counts for whoever called it; what nobody of ours called is the event loop's.
+Every sample belongs to the innermost frame of ours on it, so the shares sum to one. What has no frame of ours (the
+kernel, OpenSSL, uvloop) counts for whoever called it; what nobody of ours called is the event loop's. Compiled modules
+have no Python frames: theirs are told by the names that mypyc gives to functions, `CPyDef_MODULE___...`.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 from measure import LOAD_CORE, BenchError, pin
@@ -17,6 +21,8 @@ from peers import SCRATCH
 RATE = 400  # samples per second
 EVENT_LOOP = "the event loop: poll, accept, receive"
 ANSWER = "7. the answer: read from the upstream"
+ROOT = Path(__file__).resolve().parents[1]
+COMPILED = re.compile(r"CPyDef_([a-z0-9]+(?:_[a-z0-9]+)*?)___")
 
 # The first entry whose path is in the frame's file names its step; the order matters.
 STEPS = [
@@ -57,7 +63,7 @@ def install() -> Path:
 def begin(pid: int, seconds: float, out: Path) -> subprocess.Popen[bytes]:
     """Begin to sample a worker; the process ends by itself."""
     command = [str(install()), "record", "--pid", str(pid), "--duration", f"{max(1, round(seconds))}"]
-    command += ["--rate", str(RATE), "--nonblocking", "--format", "raw", "--full-filenames", "--output", str(out)]
+    command += ["--rate", str(RATE), "--native", "--format", "raw", "--full-filenames", "--output", str(out)]
     return subprocess.Popen(pin(LOAD_CORE, command), stdout=subprocess.DEVNULL, stderr=sys.stderr)
 
 
@@ -73,8 +79,23 @@ def shares(out: Path) -> dict[str, float]:
     return {step: count / total for step, count in counted.most_common()}
 
 
-def step_of(frames: list[str]) -> str:
+@cache
+def compiled() -> dict[str, str]:
+    """The files of the compiled modules, by the last part of their names, as mypyc writes it."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        patterns = tomllib.load(file)["tool"]["interlock"]["compiled"]
+    return {path.stem: str(path) for pattern in patterns for path in (ROOT / "src/interlock").glob(pattern)}
+
+
+def named(frame: str) -> str:
+    """A frame with the file of its module, whether that is compiled or not."""
+    found = COMPILED.match(frame)
+    return frame if found is None else compiled().get(found[1], frame)
+
+
+def step_of(stack: list[str]) -> str:
     """The step of one stack: that of its innermost frame that is named above."""
+    frames = [named(frame) for frame in stack]
     of_the_answer = any("gateway/upstream" in frame for frame in frames)
     for frame in reversed(frames):
         for path, step in STEPS:
