@@ -21,7 +21,7 @@ from pathlib import Path
 
 from measure import GATEWAY_CORE, BenchError, Calls, measure, run_wrk
 from peers import SCRATCH, fresh_folder, running
-from product import ADMIN_PORT, INTERLOCK, PORT
+from product import INTERLOCK, PORT
 from report import Figures, table
 
 OIDC_PORT = 19030
@@ -145,7 +145,7 @@ def interlock() -> Iterator[Server]:
                 "version": 1,
                 "workers": 1,
                 "data_dir": str(data),
-                "admin": f"127.0.0.1:{ADMIN_PORT}",
+                "admin": f"127.0.0.1:{PORT + 10}",
                 "listeners": [{"address": f"127.0.0.1:{PORT}", "tls": "off"}],
                 "issuer": {"url": url, "limit": limit},
                 "services": {"up": {"upstreams": ["http://127.0.0.1:9"]}},

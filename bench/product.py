@@ -20,7 +20,6 @@ from interlock.jose.dpop import AHEAD
 from interlock.snapshot import NodePage
 
 PORT = 19010
-ADMIN_PORT = 19019
 INTERLOCK = [str(Path(sys.executable).with_name("interlock"))]
 
 
@@ -35,6 +34,7 @@ class Setup:
     workers: int = 1
     authenticate: str = "jwt"
     pinned: bool = True
+    port: int = PORT  # and, ten after, that of the admin listener
 
 
 class Node:
@@ -59,11 +59,11 @@ class Node:
     @contextmanager
     def up(self, calls: Calls) -> Iterator[Gateway]:
         core = GATEWAY_CORE if self.setup.pinned else None
-        with running([*INTERLOCK, "-c", str(self.file), "up"], core, self.folder / "log", PORT) as pid:
+        with running([*INTERLOCK, "-c", str(self.file), "up"], core, self.folder / "log", self.setup.port) as pid:
             self.command("status", "--wait", "60")
             self._started()
             scheme = "https" if self.setup.tls else "http"
-            yield Gateway(pid, f"{scheme}://127.0.0.1:{PORT}/r0/a-1", calls, self.sealed)
+            yield Gateway(pid, f"{scheme}://127.0.0.1:{self.setup.port}/r0/a-1", calls, self.sealed)
 
     def _started(self, limit_s: float = 60.0) -> None:
         """Workers serve before control is ready; what control does at its start is not a call's cost."""
@@ -100,8 +100,8 @@ def configuration(setup: Setup, material: Material, data: Path) -> dict[str, obj
         "version": 1,
         "workers": setup.workers,
         "data_dir": str(data),
-        "admin": f"127.0.0.1:{ADMIN_PORT}",
-        "listeners": [{"address": f"127.0.0.1:{PORT}", "tls": pair if setup.tls else "off"}],
+        "admin": f"127.0.0.1:{setup.port + 10}",
+        "listeners": [{"address": f"127.0.0.1:{setup.port}", "tls": pair if setup.tls else "off"}],
         "connections": {"per_worker": 20000, "per_address": 20000, "handshakes": 4096},
         "services": {
             "up": {
