@@ -151,17 +151,19 @@ class Caller(threading.Thread):
 
 
 def reload_pause(material: Material) -> str:
-    """The longest wait of a call without and with five reloads, each of which changes every one of 10,000 routes."""
-    node = Node(Setup("scale-reload", routes=MANY_ROUTES, pinned=False), material)
-    calls = bearer(material.token)
-    with node.up(calls) as gateway:
-        run_wrk(gateway.url, CONNECTIONS, 1.0, calls)
-        quiet = _waits(calls.headers, lambda: time.sleep(3))
-        busy = _waits(calls.headers, lambda: _reload(node, 5))
-    rows = [
-        ["without a reload", f"{quiet[0]:.1f}", str(quiet[1])],
-        [f"with five reloads of {MANY_ROUTES:,} routes", f"{busy[0]:.1f}", str(busy[1])],
-    ]
+    """The longest wait of a call without and with five reloads, of many routes that all change, and with many keys."""
+    rows = []
+    for what, routes, keys in ((f"{MANY_ROUTES:,} routes", MANY_ROUTES, 0), (f"{MANY_KEYS:,} keys", 10, MANY_KEYS)):
+        node = Node(Setup(f"scale-reload-{routes}", routes=routes, pinned=False), material)
+        if keys:
+            fill(node, keys, 1, 0, role="reader")
+        calls = bearer(material.token)
+        with node.up(calls) as gateway:
+            run_wrk(gateway.url, CONNECTIONS, 1.0, calls)
+            quiet = _waits(calls.headers, lambda: time.sleep(3))
+            busy = _waits(calls.headers, lambda node=node: _reload(node, 5))  # type: ignore[misc]
+        rows.append([f"{what}, without a reload", f"{quiet[0]:.1f}", str(quiet[1])])
+        rows.append([f"{what}, five reloads", f"{busy[0]:.1f}", str(busy[1])])
     return table(["one caller, call after call", "longest wait ms", "failed calls"], rows)
 
 
