@@ -14,7 +14,7 @@ from interlock.cli.desk import Settings, perform
 from interlock.cli.key import duration
 from interlock.cli.output import fields, print_json, say, table, tell
 
-app = typer.Typer(help="People who sign in: make, list, disable, unlock, reset.", no_args_is_help=True)
+app = typer.Typer(help="People who sign in: make, list, disable, unlock, reset, remove.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The user name, as `user list` shows it.")]
@@ -64,6 +64,17 @@ def disable(context: typer.Context, name: Name, as_json: Json = False) -> None:
     Example:  interlock user disable alice
     """
     _done(context, "user.disable", {"name": name}, f"{name} is disabled", as_json)
+
+
+@app.command()
+def remove(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Delete a person for good: account, second factors, sign-ins, consents and grants; nothing of theirs is taken.
+
+    What the record has of them stays sealed there until `audit erase --subject user:interlock/NAME`.
+
+    Example:  interlock user remove alice
+    """
+    _done(context, "user.remove", {"name": name}, f"{name} is removed", as_json)
 
 
 @app.command()

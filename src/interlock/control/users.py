@@ -86,6 +86,7 @@ class UserDesk:
         hasher: Callable[[], Hasher] = Hasher,
     ) -> None:
         """`key` and `hasher` are asked for where they are needed; `url()` is the issuer's."""
+        self._state = state
         self._accounts = Accounts(state)
         self._signins = SignIns(state)
         self._key = key
@@ -136,6 +137,21 @@ class UserDesk:
         act = acts.act(Event.USER_ENABLE, {"principal": account.principal})
         self._signins.revoke(self._clock.wall(), account=account.id)  # whatever was signed in before is over
         return self._described(self._accounts.change(account.id, act=act, state=ACTIVE))
+
+    def remove(self, wanted: NamedUser, acts: Recorder, withdraw: Withdraw) -> dict[str, Any]:
+        """Delete the account and all that the state has of this person (GDPR article 17); the record keeps what it has
+        until it is erased there. In this order: nobody signs in meanwhile, and what fails can be asked for again."""
+        account = self._named(wanted.name)
+        act = acts.act(Event.USER_REMOVE, {"principal": account.principal})
+        try:
+            self._accounts.change(account.id, act=act, state=DISABLED, invitation=b"", invited_until=0)
+        finally:
+            withdraw(account.principal)
+        self._lockout().clear(account.id)
+        self._accounts.remove(account.id)
+        # Where the name stands in what outlives the account: revoked API keys, the mark that refuses its tokens.
+        self._state.forget(account.principal, f"service:interlock/removed-{secrets.token_hex(8)}", self._clock.wall())
+        return {"name": account.name, "id": account.id, "principal": account.principal, "state": "removed", "act": act}
 
     def unlock(self, wanted: UnlockUser, acts: Recorder) -> dict[str, Any]:
         """Failures of before count no more, for this person and, if one is named, from this address."""

@@ -47,14 +47,14 @@ def begin(issuer: Issuer, grant: Grant, now: int, *, refresh: bool) -> tuple[Gra
 
 
 @contextmanager
-def begun(issuer: Issuer, grant: Grant, now: int) -> Iterator[None]:
+def begun(issuer: Issuer, grant: Grant) -> Iterator[None]:
     """Around what is given for a grant that just began: if nothing is, since it was revoked meanwhile or something
-    broke, the grant ends. Nobody was told of it, and what it was given for was spent: nobody else would end it."""
+    broke, the grant goes. Nobody was told of it, and what it was given for was spent: nobody else would end it."""
     try:
         yield
     except BaseException:
         with suppress(StateError):  # then it ends by itself, unused
-            issuer.clients.revoke_grants(now, "nothing was given for it", id=grant.id)
+            issuer.clients.remove_grant(grant.id)
         raise
 
 

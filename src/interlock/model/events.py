@@ -67,6 +67,7 @@ class Event(Enum):
     FACTOR_REMOVE = 101, "factor:remove"
     FACTOR_RECOVERY = 102, "factor:recovery"  # recovery codes were made, or one was used
     FACTOR_SUSPECT = 103, "factor:suspect"  # a passkey's counter went back: it may have been copied
+    USER_REMOVE = 104, "user:remove"  # with all that the state has of them
     CREDENTIAL_MOVED = 115, "credential:moved"  # a token came from another network, or program, than at first
     REGISTRATION_TOKEN = 116, "registration:token"  # with which clients may register themselves
     DEVICE_LOCKED = 117, "device:locked"  # too many codes that there are not

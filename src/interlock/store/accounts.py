@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from interlock.errors import NotFound, StateError, UsageError
-from interlock.store.schema import ACCOUNTS, FACTORS, LINKS, RECOVERY_CODES, SESSIONS
+from interlock.store.schema import ACCOUNTS, CONSENTS, FACTORS, GRANTS, LINKS, RECOVERY_CODES, SESSIONS
 from interlock.store.state import State
 
 ACTIVE, DISABLED = "active", "disabled"
@@ -251,6 +251,13 @@ class Accounts:
             return connection.execute(query).scalars().all()
 
     # -- erasure
+
+    def remove(self, account_id: str) -> None:
+        """Delete an account and all that hangs on it: factors, links, sign-ins, what clients were allowed."""
+        with self._state.writing() as connection:
+            for table in (FACTORS, RECOVERY_CODES, LINKS, SESSIONS, CONSENTS, GRANTS):
+                connection.execute(delete(table).where(table.c.account == account_id))
+            connection.execute(delete(ACCOUNTS).where(ACCOUNTS.c.id == account_id))
 
     def forget(self, principal: str, name: str) -> None:
         """Put `name` in the place of a disabled person's, and delete all that they signed in with."""

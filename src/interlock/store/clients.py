@@ -207,6 +207,11 @@ class Clients:
                 connection.execute(update(GRANTS).where(GRANTS.c.id == grant.id).values(_grant_values(grant)))
             return revoked
 
+    def remove_grant(self, grant_id: str) -> None:
+        """Forget a grant that nobody was told of."""
+        with self._state.writing() as connection:
+            connection.execute(delete(GRANTS).where(GRANTS.c.id == grant_id))
+
     def of_session(self, session: str) -> list[Grant]:
         """All grants that were given under a session and are still kept, living or not."""
         query = select(GRANTS.c.data).where(GRANTS.c.session == session).order_by(GRANTS.c.id)

@@ -38,6 +38,7 @@ COMMANDS = [
     ["user", "create"],
     ["user", "list"],
     ["user", "disable"],
+    ["user", "remove"],
     ["user", "enable"],
     ["user", "unlock"],
     ["user", "reset-password"],

@@ -45,6 +45,11 @@ def test_a_persons_life(config: list[str], capsys: pytest.CaptureFixture[str]) -
     assert run([*config, "user", "remove-factor", "alice"]) == 1
     assert "no factor" in capsys.readouterr().err
     assert run([*config, "user", "disable", "bob"]) == 1
+    assert run([*config, "user", "remove", "alice"]) == 0
+    assert capsys.readouterr().out == "alice is removed\n"
+    assert run([*config, "user", "list"]) == 0
+    assert capsys.readouterr().out == ""
+    assert run([*config, "user", "remove", "alice"]) == 1
 
 
 def test_a_password_is_read_from_standard_input(

@@ -26,6 +26,8 @@ from interlock.issuer.passwords import Hasher
 from interlock.keys import FactorKey
 from interlock.store import State
 from interlock.store.accounts import TOTP, Accounts, Factor
+from interlock.store.clients import Clients, Grant
+from interlock.store.schema import METADATA
 from interlock.store.signins import SessionRow, SignIns
 from tests.unit.control.conftest import FILE, Acts
 
@@ -235,6 +237,66 @@ def test_enabling_somebody_brings_no_session_back(desk: UserDesk, state: State, 
     assert signins.sessions(now) == []
 
 
+def test_removing_somebody_leaves_nothing_of_them_in_the_state(
+    desk: UserDesk, acts: Acts, state: State, clock: ManualClock, withdrawn: list[str]
+) -> None:
+    """Nor of anybody else's less than there was."""
+    made, other = make(desk, acts), desk.create(CreateUser("bob"), ROLES, acts)
+    now = clock.wall()
+    accounts, clients, signins = Accounts(state), Clients(state), SignIns(state)
+    for number, one in enumerate((made, other)):
+        who, mark = one["id"], bytes([65 + number]) * 32
+        accounts.add_factor(Factor(f"f-{who}", who, TOTP, "", now, KEY.id, b"sealed", mark), most=5)
+        accounts.set_recovery(who, [mark], now)
+        accounts.link(who, "works", mark, now)
+        signins.begin(SessionRow(mark, f"s-{who}", who, now, now, now + 10**12, now, ("pwd",), "acr", "k"), most=5)
+        clients.add_grant(
+            Grant(id=f"g-{who}", client_id="app", principal=one["principal"], created=now, expires=1 << 62,
+                  current=b"c", account=who)
+        )  # fmt: skip
+        clients.allow(who, "app", frozenset({"read"}), frozenset(), now)
+        Lockout(signins, KEY).attempt(account=who, name=one["name"], source="", now=now)
+    done = desk.remove(NamedUser("alice"), acts, withdrawn.append)
+    assert (done["state"], withdrawn) == ("removed", ["user:interlock/alice"])
+    assert acts.done[-1] == ("user:remove", {"principal": "user:interlock/alice"}), "on the record"
+    assert [one["name"] for one in desk.list()["users"]] == ["bob"]
+    with state.reading() as connection:
+        for table in METADATA.sorted_tables:
+            for row in connection.execute(table.select()):
+                assert made["id"] not in str(row), table.name
+                assert "alice" not in str(row), table.name
+    assert len(accounts.factors(other["id"])) == len(accounts.links(other["id"])) == 1
+    assert clients.consent(other["id"], "app")[0] == {"read"}
+    assert clients.grant(f"g-{other['id']}") is not None
+    assert len(signins.sessions(now)) == 1
+    with pytest.raises(NotFound):
+        desk.remove(NamedUser("alice"), acts, withdrawn.append)
+    assert make(desk, acts)["id"] != made["id"], "the name is free, and somebody else's"
+
+
+def test_nobody_is_removed_whose_tokens_could_not_be_withdrawn(
+    desk: UserDesk, acts: Acts, state: State, withdrawn: list[str]
+) -> None:
+    make(desk, acts)
+
+    def broken(_principal: str) -> None:
+        raise StateError("the disk is gone")
+
+    with pytest.raises(StateError):
+        desk.remove(NamedUser("alice"), acts, broken)
+    assert account(state).state == "disabled", "and it can be repeated"
+    desk.remove(NamedUser("alice"), acts, withdrawn.append)
+    assert desk.list()["users"] == []
+
+
+def test_what_cannot_be_recorded_removes_nobody(desk: UserDesk, acts: Acts, state: State) -> None:
+    make(desk, acts)
+    acts.broken = True
+    with pytest.raises(RecordUnavailable):
+        desk.remove(NamedUser("alice"), acts, lambda _principal: None)
+    assert account(state).active
+
+
 @pytest.fixture
 def whole(file: Path) -> Any:
     file.write_text(FILE + f"issuer: {{url: {URL}}}\n")
@@ -253,6 +315,16 @@ def test_disabling_ends_sessions_and_marks_tokens(whole: Administration) -> None
     refused = {one["what"]: one["issued_before"] for one in perform(whole, "revoke.list")["revocations"]}
     assert refused["principal user:interlock/alice"]
     assert "session sid-1" in refused
+
+
+def test_who_is_removed_is_refused_and_can_be_erased_from_the_record(whole: Administration) -> None:
+    perform(whole, "user.create", name="alice", roles=["caller"])
+    perform(whole, "user.remove", name="alice")
+    assert perform(whole, "user.list")["users"] == []
+    refused = perform(whole, "revoke.list")["revocations"]
+    assert any(one["issued_before"] for one in refused), "the mark outlives the account"
+    assert "alice" not in str(refused)
+    perform(whole, "audit.erase", subject="user:interlock/alice", reason="asked to")
 
 
 def test_who_is_erased_leaves_no_name(whole: Administration) -> None:

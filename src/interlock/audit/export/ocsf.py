@@ -82,6 +82,7 @@ _ENTITY = {  # of 3004: activity, its caption, what was managed
     "user:password": (3, "Update", "user"),
     "user:enable": (8, "Enable", "user"),
     "user:disable": (9, "Disable", "user"),
+    "user:remove": (4, "Delete", "user"),
     "signin:locked": (12, "Suspend", "user"),
     "user:unlock": (13, "Resume", "user"),
     "factor:add": (6, "Enroll", "second factor"),

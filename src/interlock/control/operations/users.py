@@ -24,6 +24,11 @@ def _disable(desks: Desks, wanted: NamedUser, asker: Asker) -> Result:
     return desks.user_desk.disable(wanted, acts, _withdraw(desks, acts))
 
 
+def _remove(desks: Desks, wanted: NamedUser, asker: Asker) -> Result:
+    acts = _acts(desks, asker)
+    return desks.user_desk.remove(wanted, acts, _withdraw(desks, acts))
+
+
 def _enable(desks: Desks, wanted: NamedUser, asker: Asker) -> Result:
     return desks.user_desk.enable(wanted, _acts(desks, asker))
 
@@ -59,6 +64,7 @@ USERS: Final[Operations] = {
     "user.create": operation(CreateUser, _create),
     "user.list": operation(Nothing, _list),
     "user.disable": operation(NamedUser, _disable),
+    "user.remove": operation(NamedUser, _remove),
     "user.enable": operation(NamedUser, _enable),
     "user.unlock": operation(UnlockUser, _unlock),
     "user.reset": operation(ResetUser, _reset),

@@ -75,7 +75,7 @@ def authorization_code(issuer: Issuer, asked: Asked) -> Given:
         refresh_tokens.revoke_family(issuer, grant, asked.now, "authorization code used again")
         raise OAuthError("invalid_grant", "the code is not good", note="used again meanwhile")
     identity = ""
-    with refresh_tokens.begun(issuer, grant, asked.now):
+    with refresh_tokens.begun(issuer, grant):
         access = mint(issuer, of_grant(grant), asked.now, by="authorization_code")
         if "openid" in grant.scopes:
             identity = id_token.mint(issuer, grant, asked.now, access_token=access.text)

@@ -48,7 +48,7 @@ def device_code(issuer: Issuer, asked: Asked) -> Given:
     refresh = "refresh_token" in asked.client.grant_types and (grant.offline or "openid" not in grant.scopes)
     grant, refresh_text = refresh_tokens.begin(issuer, grant, asked.now, refresh=refresh)
     identity = ""
-    with refresh_tokens.begun(issuer, grant, asked.now):
+    with refresh_tokens.begun(issuer, grant):
         access = mint(issuer, of_grant(grant), asked.now, by="device_code")
         if "openid" in grant.scopes:
             identity = id_token.mint(issuer, grant, asked.now, access_token=access.text)
