@@ -7,7 +7,8 @@ In this order:
  2. A token that is bound to a certificate (`cnf.x5t#S256`, RFC 8705) holds only on a connection that
     showed it, whether or not the route asks for certificates. One that is bound to a key (`cnf.jkt`, RFC 9449)
     holds only by the scheme DPoP, with a proof for this very call; by that scheme nothing else holds. A proof
-    beside any other credential makes that no better, but MUST be good all the same (1).
+    beside any other credential makes that no better, but MUST be good all the same (1). It is used up when that
+    credential was found good: room for used proofs is shared by all, and nobody without one may fill it.
  3. The first alternative of the route's list that is wholly presented applies. `jwt+dpop` is presented by a token
     that is bound to a key, and by no other.
  4. Its credentials name one principal, or the token is bound to that very certificate.
@@ -22,13 +23,13 @@ from typing import Final
 from interlock.identity.apikey import ApiKeyVerifier
 from interlock.identity.certificate import CertificateVerifier
 from interlock.identity.challenge import Challenge
-from interlock.identity.dpop import Possession, ProofGuard
+from interlock.identity.dpop import Possession, ProofGuard, Shown
 from interlock.identity.token import TokenVerifier
 from interlock.model import Identity, PeerCertificate, Pending, Reason, Refusal
-from interlock.snapshot import IssuerSpec
 
 METHODS: Final = ("jwt", "api_key", "mtls")
 DPOP: Final = "dpop"  # beside "jwt": the token is bound to a key, whose possession was proved by then
+NO_PROOFS: Final = "no proofs are taken here"
 MERGED: Final = 4096  # combined identities kept per route
 
 # bearer token, API key, peer certificate, source address, wall ns, what there is of DPoP
@@ -137,6 +138,7 @@ class _Authenticator:
     ) -> Identity | Refusal | Pending:
         challenge = self._challenge
         shown: dict[str, Identity] = {}
+        beside: Shown | None = None  # a proof that came beside something else than a token
         # 1. and 2.
         presented = bearer if possession is None or possession.token is None else possession.token
         if presented is not None:
@@ -153,10 +155,11 @@ class _Authenticator:
                 if refusal is not None:
                     return challenge.put(refusal, dpop=True)
             shown["jwt"] = token
-        elif possession is not None:
-            refusal = self._proven(b"", b"", possession, now, None)
-            if refusal is not None:
-                return challenge.put(refusal, dpop=True)
+        elif possession is not None and not possession.proven:
+            looked_at = self._look_at(possession, now)
+            if isinstance(looked_at, Refusal):
+                return challenge.put(looked_at, dpop=True)
+            beside = looked_at
         if api_key is not None:
             key = self._keys.verify(api_key, address, now)
             if isinstance(key, Refusal):
@@ -171,7 +174,11 @@ class _Authenticator:
         for alternative, bound in self._alternatives:
             if all(method in shown for method in alternative) and (not bound or shown["jwt"].bound_key):
                 # 4.
-                return self._together(tuple(shown[method] for method in alternative))
+                together = self._together(tuple(shown[method] for method in alternative))
+                if beside is None or possession is None or isinstance(together, Refusal):
+                    return together
+                refusal = self._accepted(possession, beside, now)
+                return together if refusal is None else challenge.put(refusal, dpop=True)
         return challenge.missing(f"presented: {', '.join(shown)}" if shown else "")
 
     def _possessed(self, token: Identity, presented: bytes, possession: Possession | None, now: int) -> Refusal | None:
@@ -185,23 +192,26 @@ class _Authenticator:
         assert possession is not None
         if possession.proof is None:
             return Refusal(Reason.DPOP_MISSING, (), f"{token.text}: no proof")
-        issuer = self._jwt.issuer(token.issuer)
-        return self._proven(key, presented, possession, now, None if issuer is None else issuer.spec)
-
-    def _proven(
-        self, key: bytes, presented: bytes, possession: Possession, now: int, issuer: IssuerSpec | None
-    ) -> Refusal | None:
-        """`issuer`: whose token it is; says what its proofs have to be."""
+        issuer = self._jwt.issuer(token.issuer)  # says what proofs for its tokens have to be
         if self._proofs is None:
-            return Refusal(Reason.DPOP_UNAVAILABLE, (), "no proofs are taken here")
+            return Refusal(Reason.DPOP_UNAVAILABLE, (), NO_PROOFS)
         return self._proofs.prove(
             possession,
             now,
             access_token=presented,
             key=key,
-            nonce_required=issuer is not None and issuer.dpop_nonce,
-            fapi2=issuer is not None and issuer.dpop_fapi2,
+            nonce_required=issuer is not None and issuer.spec.dpop_nonce,
+            fapi2=issuer is not None and issuer.spec.dpop_fapi2,
         )
+
+    def _look_at(self, possession: Possession, now: int) -> Shown | Refusal:
+        if self._proofs is None:
+            return Refusal(Reason.DPOP_UNAVAILABLE, (), NO_PROOFS)
+        return self._proofs.look_at(possession, now)
+
+    def _accepted(self, possession: Possession, beside: Shown, now: int) -> Refusal | None:
+        assert self._proofs is not None
+        return self._proofs.accept(possession, beside, now)
 
     def _together(self, parts: tuple[Identity, ...]) -> Identity | Refusal:
         if len(parts) == 1:

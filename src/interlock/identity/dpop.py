@@ -166,7 +166,23 @@ class ProofGuard:
             if key and not hmac.compare_digest(key, possession.proven):
                 return Refusal(Reason.TOKEN_BINDING, (), "the token is bound to another key by now")
             return None
-        shown = self.verify(
+        shown = self.look_at(
+            possession, now, access_token=access_token, key=key, nonce_required=nonce_required, fapi2=fapi2
+        )
+        return shown if isinstance(shown, Refusal) else self.accept(possession, shown, now)
+
+    def look_at(
+        self,
+        possession: Possession,
+        now: int,
+        *,
+        access_token: bytes = b"",
+        key: bytes = b"",
+        nonce_required: bool = False,
+        fapi2: bool = False,
+    ) -> Shown | Refusal:
+        """Check the proof of a call without using it up: it takes no room, so anybody may have that done."""
+        return self.verify(
             possession.proof or b"",
             method=possession.method,
             url=possession.url,
@@ -176,8 +192,11 @@ class ProofGuard:
             nonce_required=nonce_required,
             fapi2=fapi2,
         )
-        refusal = shown if isinstance(shown, Refusal) else self.use(shown, now)
-        if refusal is None and isinstance(shown, Shown):
+
+    def accept(self, possession: Possession, shown: Shown, now: int) -> Refusal | None:
+        """Use up the proof of a call that was looked at."""
+        refusal = self.use(shown, now)
+        if refusal is None:
             possession.proven, possession.nonce = shown.proof.key, shown.nonce
         return refusal
 

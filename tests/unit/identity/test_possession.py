@@ -393,3 +393,19 @@ def test_with_a_certificate_or_beside_another_way(tmp_path: Path) -> None:
 def test_a_key_is_a_tokens(tmp_path: Path, way: str) -> None:
     with pytest.raises(ValueError, match="not a list of ways"):
         Door(tmp_path, way)
+
+
+# -- room for used proofs
+
+
+def test_nobody_without_a_credential_takes_room_for_used_proofs(tmp_path: Path) -> None:
+    """The attack: proofs with keys of one's own, beside nothing or a guessed key, until no caller's finds a place."""
+    door = Door(tmp_path, "jwt", "api_key")
+    door.guard._table.close()
+    table = ReplayTable.create(tmp_path / "small", wall=NOW - 3600 * SECOND, monotonic=1400 * SECOND, slots=128)
+    door.guard._table = table  # with 32 places for one key, as it has thousands for all keys of a flood
+    for number in range(80):
+        guessed = b"ilk_guessed" if number % 2 else None
+        found = door.ask(None, Possession(None, door.proof(b"", ath=...), "GET", URL), key=guessed)
+        assert reason(found) in (Reason.CREDENTIAL_MISSING, Reason.KEY_UNKNOWN)
+    assert identity(door.call(proof=door.proof()))
