@@ -15,7 +15,7 @@ from interlock.audit.timekeeping import kernel_sync
 from interlock.audit.tree import Signer
 from interlock.audit.voice import Page
 
-_BUSY = 0.05  # seconds between ticks under load
+_BUSY = 0.1  # seconds between ticks under load
 _IDLE = 0.25
 _LAST_TRIES = 3.0  # seconds for the disk to come back before leaving all the same
 

@@ -22,7 +22,7 @@ from interlock.store import Persons, State
 if TYPE_CHECKING:
     from interlock.audit import ActRecorder
 
-POLL = 0.05  # seconds between looks
+POLL = 0.02  # seconds between looks
 ALIVE = 1.0  # seconds after which the other side hears from us though there is nothing new
 AT_ONCE = 200
 

@@ -235,6 +235,7 @@ class Worker:
     def _measure(self) -> None:
         """Bring to the shared page what is counted where it happens."""
         state, calls, writer = self._state, self._calls, self._writer
+        self._meter.settle()
         self._meter.bring(
             {
                 Counter.UPSTREAM_CONNECTIONS: state.upstreams.connections,
