@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -693,3 +694,23 @@ def test_a_token_for_another_api_opens_nothing_here(make_node: Callable[..., Nod
 
 if sys.platform != "linux":  # the tests above look into /proc
     pytestmark = [pytestmark, pytest.mark.skip(reason="Linux")]  # type: ignore[assignment]
+
+
+def test_a_control_process_that_hung_while_a_client_was_revoked_takes_its_secret_no_more(desk: Desk) -> None:
+    """The command works beside it, and nothing tells it afterwards; a thief with the secret asks when it goes on."""
+    who = desk.client("hung")
+    assert desk.asks(who) == 200
+    (control,) = desk.node.pids("control")
+    os.kill(control, signal.SIGSTOP)
+    try:
+        desk.node.cli("revoke", "client", who[0])
+    finally:
+        os.kill(control, signal.SIGCONT)
+    until = time.monotonic() + 5  # past the second of the revocation, in which nothing is issued
+    answers = set()
+    while time.monotonic() < until:
+        answers.add(desk.asks(who))
+        time.sleep(0.2)
+    assert 200 not in answers
+    assert 401 in answers
+    assert desk.node.pids("control") == [control], "it is the one that hung"

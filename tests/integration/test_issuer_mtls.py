@@ -326,3 +326,112 @@ def test_the_metadata_says_so(place: Place) -> None:
         found = client.get(f"https://127.0.0.1:{place.node.port}/.well-known/oauth-authorization-server").json()
     assert found["tls_client_certificate_bound_access_tokens"] is True
     assert {"tls_client_auth", "self_signed_tls_client_auth"} <= set(found["token_endpoint_auth_methods_supported"])
+
+
+# -- a listener of its own (RFC 8705 section 5)
+
+TWO_PLACES = """
+version: 1
+workers: 2
+listeners:
+  - {{address: 127.0.0.1:PORT, tls: auto, client_certificates: none}}
+  - {{address: 127.0.0.1:OTHER, tls: auto, client_certificates: optional}}
+issuer: {{url: "https://id.example.com:PORT", mtls_url: "https://mtls.example.com:OTHER", trust: partners}}
+services:
+  upstream: {{upstreams: [{url}]}}
+trust:
+  partners: {{ca: partners.pem, principal: san-uri}}
+routes:
+  - {{match: /*, service: upstream, authenticate: [jwt], allow: call, limit: none}}
+roles:
+  caller: [call]
+"""
+
+
+class TwoPlaces:
+    """A node that people know by one name, and programs with certificates by another; both lead here."""
+
+    def __init__(self, folder: Path, upstream: Upstream) -> None:
+        self.partners = Authority("partners")
+        self.folder = folder
+        node_folder = folder / "node"
+        node_folder.mkdir()
+        (node_folder / "partners.pem").write_bytes(self.partners.pem)
+        self.ports = {"id.example.com": 0, "mtls.example.com": free_port()}
+        text = TWO_PLACES.format(url=upstream.url).replace("OTHER", str(self.ports["mtls.example.com"]))
+        self.node = Node(node_folder, text).start()
+        self.ports["id.example.com"] = self.node.port
+
+    def ask(
+        self, method: str, url: str, certificate: Files | None = None, *, said: str = "", **options: Any
+    ) -> httpx.Response:
+        """As a client does that has looked the host up; `said`: another Host than that of the handshake."""
+        parts = httpx.URL(url)
+        assert self.ports[parts.host] == parts.port
+        context = ssl.create_default_context(cafile=str(self.node.data / "pki" / "ca.pem"))
+        if certificate is not None:
+            context.load_cert_chain(*certificate)
+        with httpx.Client(verify=context, trust_env=False, timeout=20) as client:
+            return client.request(
+                method,
+                parts.copy_with(host="127.0.0.1"),
+                headers={"host": said or f"{parts.host}:{parts.port}", **options.pop("headers", {})},
+                extensions={"sni_hostname": parts.host},
+                **options,
+            )
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoPlaces]:
+    upstream = Upstream()
+    made = TwoPlaces(tmp_path_factory.mktemp("two"), upstream)
+    yield made
+    made.node.kill()
+    upstream.close()
+
+
+def test_a_client_with_a_certificate_finds_where_to_show_it(places: TwoPlaces) -> None:
+    """As a client does that knows the issuer's URL alone: discovery, then the aliases, over real TLS."""
+    url = f"https://id.example.com:{places.node.port}"
+    found = places.ask("GET", f"{url}/.well-known/openid-configuration").json()
+    aliases = found["mtls_endpoint_aliases"]
+    assert found["issuer"] == url
+    made = places.node.cli(
+        "client", "create", "billing", "--role", "caller", "--auth", "tls_client_auth", "--san-uri", BILLING,
+        "--bound", "certificate", "--json",
+    )  # fmt: skip
+    client_id = json.loads(made.stdout)["client_id"]
+    certificate = places.partners.issue(places.folder, uri=BILLING)
+    form = {"grant_type": "client_credentials", "client_id": client_id}
+    refused = places.ask("POST", found["token_endpoint"], certificate, data=form)
+    assert refused.status_code == 401, "nobody is asked for a certificate there"
+    answer = places.ask("POST", aliases["token_endpoint"], certificate, data=form)
+    assert answer.status_code == 200, f"{answer.text}\n{places.node.tail()}"
+    token = str(answer.json()["access_token"])
+    assert claims(token)["iss"] == url
+    assert places.ask("POST", aliases["token_endpoint"], data=form).status_code == 401
+    introspected = places.ask(
+        "POST", aliases["introspection_endpoint"], certificate, data={"client_id": client_id, "token": token}
+    )
+    assert introspected.json()["active"], introspected.text
+    headers = {"authorization": f"Bearer {token}"}
+    api = f"https://mtls.example.com:{places.ports['mtls.example.com']}/accounts"
+    assert places.ask("GET", api, certificate, headers=headers).status_code == 200
+    assert places.ask("GET", api, headers=headers).status_code == 401, "not without the certificate"
+    gone = places.ask(
+        "POST", aliases["revocation_endpoint"], certificate, data={"client_id": client_id, "token": token}
+    )
+    assert gone.status_code == 200
+    assert places.ask("GET", api, certificate, headers=headers).status_code == 401
+
+
+def test_no_page_for_people_is_where_they_would_be_asked_for_a_certificate(places: TwoPlaces) -> None:
+    there = f"https://mtls.example.com:{places.ports['mtls.example.com']}"
+    for path in ("/oauth/signin", "/oauth/authorize", "/oauth/account", "/.well-known/openid-configuration"):
+        answer = places.ask("GET", there + path)
+        assert answer.status_code == 401, "a path like any other of that host"
+        assert "location" not in answer.headers
+    page = places.ask("GET", f"https://id.example.com:{places.node.port}/oauth/signin", follow_redirects=False)
+    assert page.status_code == 303
+    shown = places.ask("GET", f"https://id.example.com:{places.node.port}/oauth/device")
+    assert shown.status_code in (200, 303)
