@@ -130,7 +130,7 @@ def test_two_prunings_at_once_with_a_rotation_of_the_kek_between(make_node: Make
     assert node.verify()["ok"]
 
 
-def test_pruning_by_itself_a_minute_after_the_start(make_node: MakeNode, upstream: Upstream) -> None:
+def test_pruning_by_itself_once_the_node_has_begun(make_node: MakeNode, upstream: Upstream) -> None:
     node = make_node(config(upstream, "{standard: 30d}"))
     node.key("first", "caller")
     old, young = old_segment(node, 40), old_segment(node, 10)

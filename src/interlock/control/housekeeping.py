@@ -31,6 +31,7 @@ HOUSEKEEPING: Final = 60.0
 ISSUING: Final = 10.0
 SUBJECTS: Final = 30.0
 PRUNING: Final = 86_400.0
+STARTED: Final = 10.0  # a node has begun by then
 COUNTING: Final = 5.0
 EXPIRING: Final = 3600.0
 
@@ -113,8 +114,10 @@ class Housekeeping:
 
     async def _keep_retention(self) -> None:
         """Once a day, what was kept for long enough."""
+        first = True
         while True:
-            await asyncio.sleep(PRUNING if self._pruned else HOUSEKEEPING)
+            await asyncio.sleep(PRUNING if self._pruned else STARTED if first else HOUSEKEEPING)
+            first = False
             if self._desks.config.record.retention is None:
                 continue
             try:
