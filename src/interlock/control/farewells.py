@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-
-import httpx
+from typing import TYPE_CHECKING
 
 from interlock.control.log import Log
 from interlock.issuer.backchannel import Farewell
+
+if TYPE_CHECKING:
+    import httpx
 
 TRIES = (0.0, 1.0, 10.0, 60.0)  # seconds before each
 PATIENCE = 5.0
@@ -45,6 +47,8 @@ class Farewells:
             await self._client.aclose()
 
     async def _send(self, farewell: Farewell) -> None:
+        import httpx
+
         why = ""
         for pause in TRIES:
             await asyncio.sleep(pause)
@@ -61,6 +65,8 @@ class Farewells:
         self._log.warning("a client was not told that somebody signed out", client=farewell.client_id, why=why)
 
     async def _post(self, farewell: Farewell) -> int:
+        import httpx
+
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=PATIENCE, follow_redirects=False, trust_env=False)
         form = {"logout_token": farewell.logout_token}

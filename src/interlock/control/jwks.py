@@ -16,10 +16,10 @@ from interlock.control.compile import source_of
 from interlock.control.issuers import Known, KnownKeys
 from interlock.control.log import Log
 from interlock.control.status import rfc3339
-from interlock.identity.jwks_fetch import JwksSource, JwksUnavailable
 
 if TYPE_CHECKING:
     from interlock.config import Config, Issuer
+    from interlock.identity.jwks_fetch import JwksSource
 
 EVERY = 300 * SECOND  # between two fetches in the background
 RETRY = 5 * SECOND
@@ -52,6 +52,8 @@ class IssuerWatch:
                 self._published.pop(name, None)
         for name, issuer in wanted.items():
             if name not in self._tasks:
+                from interlock.identity.jwks_fetch import JwksSource  # and an HTTP client with it
+
                 source = JwksSource(name, self._clock, url=str(issuer.jwks or ""))
                 task = asyncio.get_running_loop().create_task(self._watch(issuer, source))
                 self._tasks[name] = (issuer, source, task)
@@ -101,6 +103,8 @@ class IssuerWatch:
         return worked
 
     async def _try(self, issuer: Issuer, source: JwksSource) -> bool:
+        from interlock.identity.jwks_fetch import JwksUnavailable
+
         try:
             await self._fetch(issuer, source)
         except JwksUnavailable as problem:

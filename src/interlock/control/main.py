@@ -11,6 +11,7 @@ import gc
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from interlock.control.admin import AdminServer
 
 BEAT = 1.0  # seconds
+UNASKED = 15.0  # seconds after which the admin listener is loaded for whoever comes
 
 
 class Control:
@@ -240,7 +242,13 @@ class Control:
             await asyncio.sleep(BEAT)
 
     async def _serve_admin(self) -> None:
-        """Last, since loading it takes a while; nothing else waits for it."""
+        """Last, since loading it takes a while: once somebody asks for it, or everything else has begun."""
+        loop = asyncio.get_running_loop()
+        asked = asyncio.Event()
+        loop.add_reader(self._admin_socket, asked.set)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asked.wait(), UNASKED)
+        loop.remove_reader(self._admin_socket)
         try:
             self._admin = await asyncio.to_thread(self._make_admin)
             await self._admin.start()

@@ -60,7 +60,10 @@ class Bodies:
         self._prepared = prepared
 
     def load(self) -> None:
-        """Import here what every worker needs, so that they share it."""
+        """Import here what several processes need, so that it is done once and they share it."""
+        import interlock.control.certificates
+        import interlock.control.reload
+        import interlock.control.service
         import interlock.gateway.worker  # noqa: F401
 
     def prepare(self) -> Prepared:

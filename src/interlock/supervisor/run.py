@@ -72,6 +72,7 @@ def _run(file: Path, config: Config, log: Log, announce: Callable[[str], None]) 
         admin = listen_alone(str(config.admin))
         page = _make_shared(paths, workers)
         bodies = Bodies(file, config, paths, page, admin, log)
+        bodies.load()
         held = [sock for own in sockets for sock in own]
         prepared = in_child(bodies.prepare, Prepared, closing=[*held, admin])
         for note in prepared.notes:
@@ -93,7 +94,6 @@ def _run(file: Path, config: Config, log: Log, announce: Callable[[str], None]) 
             clock=SystemClock(),
             serving=lambda: _serving(described, announce),
         )
-        bodies.load()
         gc.collect()
         gc.freeze()  # what is here now is shared with every child and never looked at again
         try:

@@ -6,8 +6,6 @@ import ssl
 import time
 from pathlib import Path
 
-import httpx
-
 from interlock.errors import NodeError
 
 LARGEST = 64 * 1024  # bytes of an answer
@@ -17,6 +15,8 @@ class Http:
     """One URL. Its connection is kept; after a failure, `close` and make a new one, which reads its files anew."""
 
     def __init__(self, url: str, ca: Path | None, timeout: float) -> None:
+        import httpx
+
         self._url = url
         self._timeout = timeout
         context: ssl.SSLContext | bool = False
@@ -33,6 +33,8 @@ class Http:
 
     def send(self, method: str, body: bytes, token: str = "") -> tuple[int, bytes]:
         """Status and body of the answer. Raises `NodeError`."""
+        import httpx
+
         until = time.monotonic() + self._timeout
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:

@@ -7,8 +7,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import httpx
-
 from interlock.errors import NodeError
 
 
@@ -21,6 +19,8 @@ class Http:
 
     def __init__(self, ca: Path | None, timeout: float, largest: int) -> None:
         """`timeout` in seconds, of a whole answer; `largest` in bytes."""
+        import httpx
+
         self._timeout = timeout
         self._largest = largest
         context = ssl.create_default_context(cafile=ca)
@@ -29,6 +29,8 @@ class Http:
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Status and body of the answer. Raises `NodeError`, which never tells what the answer said."""
+        import httpx
+
         until = time.monotonic() + self._timeout
         sent = {"user-agent": "interlock", "accept-encoding": "identity", **headers}
         try:
