@@ -7,10 +7,12 @@ import hashlib
 import json
 import os
 import signal
+import sqlite3
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -344,6 +346,25 @@ def test_without_control(bench: Bench, way: str, how: str) -> None:
         except ProcessLookupError:
             pass
     assert before == ([403, 403] if "certificate" in way else [200, 200])
+    assert eventually(lambda: bench.node.pids("control") and bench.node.status()["serving"])
+
+
+def test_while_control_hangs_with_the_state_locked(bench: Bench) -> None:
+    """The command beside it waits until the supervisor has killed it, which frees what it held."""
+    words, doomed, _ = ways(bench)["user"]()
+    lines = bench.lines(doomed)
+    assert bench.answers(lines, doomed) == [200, 200]
+    bench.node.query("--limit", "1")  # it has begun, or would be given longer
+    (control,) = bench.node.pids("control")
+    holder = sqlite3.connect(bench.node.data / "state.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    os.kill(control, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as beside:
+        revoked = beside.submit(bench.revoke, *words)
+        assert eventually(lambda: control not in bench.node.pids("control"), timeout=40)
+        holder.close()  # as the kernel does it for who is killed
+        revoked.result(60)
+    assert bench.answers(bench.lines(doomed), doomed) == [401, 401]
     assert eventually(lambda: bench.node.pids("control") and bench.node.status()["serving"])
 
 

@@ -28,7 +28,7 @@ from interlock.store.model import ApiKeyRow, Revocation
 from interlock.store.schema import API_KEYS, MARKS, REVOCATIONS, RISKS, migrate
 
 _BATCH = 5000
-_WAIT_MS = 5000  # for another writer
+_WAIT_MS = 15_000  # for another writer; a control process that hangs with the lock is killed after ten seconds
 
 _encode = msgspec.json.Encoder().encode
 _texts = msgspec.json.Decoder(tuple[str, ...]).decode
