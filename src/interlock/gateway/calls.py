@@ -59,9 +59,6 @@ class CallRecorder:
 
     def __init__(self, writer: SegmentWriter, loop: asyncio.AbstractEventLoop) -> None:
         self._writer = writer
-        self._append = writer.append
-        self._settle = writer.settle
-        self._refer = writer.refer
         self._loop = loop
         self._intents: list[Call] = []  # appended, not yet flushed
         self._answers: list[Callable[[bool], None]] = []  # refusals, likewise
@@ -99,9 +96,9 @@ class CallRecorder:
         principal: str | int = identity.text
         credential: str | int = identity.credential
         try:
-            self._settle()
+            self._writer.settle()
             if identity is not ANONYMOUS:
-                principal = self._refer(PRINCIPAL, identity.text, identity.credential)
+                principal = self._writer.refer(PRINCIPAL, identity.text, identity.credential)
                 if isinstance(principal, int):
                     credential = principal
             payload = encode(
@@ -112,14 +109,14 @@ class CallRecorder:
                     call.head.hostname,
                     route.id,
                     self._resource(call, route, target) if route.subjects else target.path,
-                    self._refer(SOURCE, call.source),
+                    self._writer.refer(SOURCE, call.source),
                     route.service,
                     call.trace,
                     "durable" if durable else "written",
                     credential,
                 )
             )
-            call.intent = self._append(INTENT, payload, None, durable)
+            call.intent = self._writer.append(INTENT, payload, None, durable)
         except RecordError:
             call.unrecorded()
             return
@@ -138,9 +135,9 @@ class CallRecorder:
         credential: str | int = identity.credential
         resource: object
         try:
-            self._settle()
+            self._writer.settle()
             if identity is not ANONYMOUS:
-                principal = self._refer(PRINCIPAL, identity.text, identity.credential)
+                principal = self._writer.refer(PRINCIPAL, identity.text, identity.credential)
                 if isinstance(principal, int):
                     credential = principal
             if target is None:
@@ -156,7 +153,7 @@ class CallRecorder:
                 call.head.hostname[:LONGEST],
                 route.id if route is not None else "",
                 resource,
-                self._refer(SOURCE, call.source),
+                self._writer.refer(SOURCE, call.source),
                 reason,
                 reason.status,
                 refusal.note[:LONGEST],
@@ -165,7 +162,7 @@ class CallRecorder:
                 route.service if route is not None else "",
                 credential,
             )
-            call.reference = record_id(self._append(REFUSED, encode(entry)))
+            call.reference = record_id(self._writer.append(REFUSED, encode(entry)))
         except RecordError:
             answer(False)
             return
@@ -177,8 +174,8 @@ class CallRecorder:
     def refused_connection(self, address: str, refusal: Refusal, server_name: str) -> None:
         """A connection that ended before it carried a call."""
         try:
-            self._settle()
-            source = self._refer(SOURCE, address)
+            self._writer.settle()
+            source = self._writer.refer(SOURCE, address)
         except RecordError:
             return
         self._add(TLS_REFUSED, encode(HandshakeRefused(source, refusal.reason, "", server_name, refusal.note)))
@@ -187,9 +184,9 @@ class CallRecorder:
         """A flood, counted; `unwritten` is called if that cannot be written."""
         named: str | int = source
         try:
-            self._settle()
+            self._writer.settle()
             if source != EVERYBODY:
-                named = self._refer(SOURCE if _is_network(source) else PRINCIPAL, source)
+                named = self._writer.refer(SOURCE if _is_network(source) else PRINCIPAL, source)
         except RecordError:
             unwritten()
             return
@@ -205,9 +202,9 @@ class CallRecorder:
         details: dict[str, object] = {"what": what, "route": route.id, "trace": call.trace}
         subjects: dict[str, int] = {}
         try:
-            self._settle()
-            principal = self._refer(PRINCIPAL, identity.text, identity.credential)
-            source = self._refer(SOURCE, call.source)
+            self._writer.settle()
+            principal = self._writer.refer(PRINCIPAL, identity.text, identity.credential)
+            source = self._writer.refer(SOURCE, call.source)
         except RecordError:
             return
         for name, reference in (("principal", principal), ("source", source)):
@@ -227,7 +224,7 @@ class CallRecorder:
             if kind is None:
                 text += "/" + segment
             else:
-                pieces += [text + "/", self._refer(PATH, segment, kind)]
+                pieces += [text + "/", self._writer.refer(PATH, segment, kind)]
                 text = ""
         if text:
             pieces.append(text)
@@ -267,7 +264,7 @@ class CallRecorder:
 
     def _add(self, event: int, payload: bytes, refers: RecordId | None = None) -> bool:
         try:
-            self._append(event, payload, refers)
+            self._writer.append(event, payload, refers)
         except RecordError:
             return False
         if not self._later:
@@ -277,7 +274,7 @@ class CallRecorder:
 
     def _outcome(self, intent: RecordId, payload: bytes) -> None:
         try:
-            self._append(OUTCOME, payload, intent)
+            self._writer.append(OUTCOME, payload, intent)
         except RecordError:
             self._keep([(intent, payload)])
             return
@@ -333,7 +330,7 @@ class CallRecorder:
         done = 0
         for intent, payload in kept[:KEPT_AT_ONCE]:
             try:
-                self._append(OUTCOME, payload, intent)
+                self._writer.append(OUTCOME, payload, intent)
             except RecordError:
                 break
             done += 1

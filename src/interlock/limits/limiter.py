@@ -97,13 +97,12 @@ def _one(limit: _Limit, table: CounterTable) -> Limit:
     """The common case, without a list in sight."""
     emission, tolerance, _burst = limit.rate
     key, subject, anonymous = limit.key, limit.subject, limit.anonymous
-    cell_of, spend = table.cell, table.spend
     policy = b"RateLimit-Policy: " + limit.policy + b"\r\n"
     line = b"RateLimit: " + limit.item + b"\r\n"
 
     def check(identity: Identity, address: bytes, now: int) -> Verdict:
-        cell = cell_of(key, subject(identity, address), anonymous=anonymous)
-        allowed, tat = spend(cell, emission, tolerance, now)
+        cell = table.cell(key, subject(identity, address), anonymous=anonymous)
+        allowed, tat = table.spend(cell, emission, tolerance, now)
         if not allowed:
             return _refuse([limit], [tat], now)
         ahead = tat - now
@@ -115,13 +114,12 @@ def _one(limit: _Limit, table: CounterTable) -> Limit:
 def _several(limits: list[_Limit], table: CounterTable) -> Limit:
     policy = b"RateLimit-Policy: " + b", ".join(limit.policy for limit in limits) + b"\r\n"
     line = b"RateLimit: " + b", ".join(limit.item for limit in limits) + b"\r\n"
-    cell_of, spend_all = table.cell, table.spend_all
     places = [(limit.key, limit.subject, limit.anonymous) for limit in limits]
     rates = [limit.rate for limit in limits]
 
     def check(identity: Identity, address: bytes, now: int) -> Verdict:
-        cells = [cell_of(key, subject(identity, address), anonymous=anonymous) for key, subject, anonymous in places]
-        allowed, tats = spend_all(cells, rates, now)
+        cells = [table.cell(key, subject(identity, address), anonymous=anonymous) for key, subject, anonymous in places]
+        allowed, tats = table.spend_all(cells, rates, now)
         if not allowed:
             return _refuse(limits, tats, now)
         numbers: list[int] = []

@@ -39,6 +39,7 @@ _SALT: Final = 8  # word; 32 bytes
 _PLACES: Final = 32  # cells in a bucket
 _BUCKET: Final = 2 * _PLACES  # words
 _REGIONS: Final = 2
+_TRY: Final = LOCK_EX | LOCK_NB
 _CELLS: Final = 16_384  # remembered per process
 _PATIENCE: Final = 0.25  # seconds to wait for a bucket whose holder does not run
 _Rate: Final[TypeAlias] = tuple[int, int, int]  # emission, tolerance, and what the limiter makes of it
@@ -143,7 +144,7 @@ class CounterTable:
         bucket = cell.bucket
         fd = self._fd
         try:
-            lockf(fd, LOCK_EX | LOCK_NB, 1, bucket)
+            lockf(fd, _TRY, 1, bucket)
         except (BlockingIOError, PermissionError):
             if not self._wait(bucket):
                 return False, TABLE_BUSY
@@ -182,7 +183,7 @@ class CounterTable:
                 if locked and locked[-1] == bucket:
                     continue
                 try:
-                    lockf(fd, LOCK_EX | LOCK_NB, 1, bucket)
+                    lockf(fd, _TRY, 1, bucket)
                 except (BlockingIOError, PermissionError):
                     if not self._wait(bucket):
                         return False, [TABLE_BUSY] * len(cells)
@@ -252,7 +253,7 @@ class CounterTable:
         while True:
             time.sleep(pause)
             try:
-                lockf(self._fd, LOCK_EX | LOCK_NB, 1, bucket)
+                lockf(self._fd, _TRY, 1, bucket)
             except (BlockingIOError, PermissionError):
                 if time.monotonic() >= deadline:
                     return False
