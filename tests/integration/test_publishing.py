@@ -326,6 +326,7 @@ def test_an_idle_node_is_cosigned_again_each_minute(
     witness = make_witness("w1", [vkey(node)]).start()
     node.configure(with_record(upstream.url, 1, [(witness.vkey, witness.url)]))
     node.cli("reload")
+    time.sleep(3)  # what the reload has written is sealed and signed by then
     assert eventually(lambda: published_size(node) >= node.signed(), 30), node.status()
     before = published(node)
     assert eventually(lambda: published(node) != before, 80, pause=1), node.status()
