@@ -45,6 +45,7 @@ from interlock.snapshot.references import References
 from interlock.snapshot.table import mark_of
 
 TABLES = ("keys", "revoked", "marks", "risks")
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds until a snapshot that could not be used is tried again
 CONTROL_SILENT = 5 * SECOND  # without a heartbeat for this long, control is taken to be gone
 
 
@@ -320,6 +321,9 @@ class WorkerState:
         self.trusted_proxies: list[IPv4Network | IPv6Network] = []
         self._compiler: Compiler | None = None
         self._loading = False
+        self._unusable = -1  # the generation that could not be used
+        self._pause = FIRST_PAUSE
+        self._again = 0.0  # when it is tried again, by the loop's clock
         self.swaps = 0  # snapshots taken into use
         self.upstreams = Totals()
         generation = page.words[GENERATION]
@@ -341,15 +345,23 @@ class WorkerState:
             self.damaged = True
 
     async def follow(self) -> None:
-        """Take over a newer snapshot, read and built in a thread; the loop goes on meanwhile."""
-        if self._loading:
+        """Take over a newer snapshot, read and built in a thread; the loop goes on meanwhile.
+
+        One that could not be used is tried again later and later, for it may have been this worker's want of something.
+        """
+        if self._loading or (self._page.words[GENERATION] == self._unusable and self._loop.time() < self._again):
             return
         self._loading = True
+        generation = -1
         try:
             while self._page.words[GENERATION] != self.generation:
                 generation = self._page.words[GENERATION]
                 snapshot, router = await self._loop.run_in_executor(None, self._load)
                 self._swap(snapshot, router, generation)
+        except BaseException:
+            self._pause = min(2 * self._pause, LONGEST_PAUSE) if generation == self._unusable else FIRST_PAUSE
+            self._unusable, self._again = generation, self._loop.time() + self._pause
+            raise
         finally:
             self._loading = False
 

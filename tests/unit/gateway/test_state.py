@@ -110,6 +110,27 @@ def test_a_snapshot_that_cannot_be_used_changes_nothing(desk: Desk, fault: str) 
     assert desk.state.generation == 1
 
 
+def test_what_cannot_be_used_is_tried_later_and_later_and_a_newer_one_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, tries = 1000.0, []
+    load = desk.state._load
+    monkeypatch.setattr(desk.loop, "time", lambda: now)
+    monkeypatch.setattr(desk.state, "_load", lambda: tries.append(now) or load())
+    broken = ServiceSpec("up", ["https://127.0.0.1:1"], tls_ca=str(desk.run / "gone.pem"))
+    desk.publish(msgspec.structs.replace(NEW, services={"up": broken}))
+    for second in range(300):
+        now = 1000.0 + second
+        try:
+            desk.follow()
+        except (InterlockError, OSError):
+            assert tries[-1] == now
+    assert [int(at) - 1000 for at in tries] == [0, 1, 3, 7, 15, 31, 63, 123, 183, 243]
+    desk.publish(NEW)
+    desk.follow()
+    assert desk.state.live.node.config_digest == "new"
+
+
 def test_another_digest_of_the_same_files_is_another_pool(desk: Desk) -> None:
     first = desk.state.live._compiler.pools["up"]
     desk.publish(OLD)
