@@ -2,8 +2,9 @@
 
 Both sign JWT access tokens with ES256 for a client that authenticates by its secret, and answer RFC 7662 questions.
 Interlock does so through the gateway, with every call and every token on its encrypted record; oidc-provider keeps what
-it must in the memory of one process, as it comes, and writes nothing down. Each has one core to itself; the load
-generator has the other. CPU is that of the whole process tree until the record is sealed.
+it must in the memory of one process, as it comes, and writes nothing down. Both are up on one core, of which only the one
+that is called needs any; the load generator has the other. CPU is that of the whole process tree until the record is
+sealed.
 """
 
 from __future__ import annotations
@@ -12,21 +13,23 @@ import base64
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import GATEWAY_CORE, BenchError, Calls, measure, run_wrk
+from measure import GATEWAY_CORE, BenchError, Calls, Sample, measure, run_wrk
 from peers import SCRATCH, fresh_folder, running
 from product import INTERLOCK, PORT
-from report import Figures, table
+from report import table
 
 OIDC_PORT = 19030
 OIDC = "9.13.3"  # of npm
 CONNECTIONS = 32
+PIECE, WARM = 2.0, 3.0  # seconds of load at a time, and before the first
 FORM = "application/x-www-form-urlencoded"
 ASKED = "grant_type=client_credentials"
 BOUND = 1.5  # times as many for a CPU second, at least
@@ -173,45 +176,79 @@ def interlock() -> Iterator[Server]:
 
 # -- measuring them ---------------------------------------------------------------------------------------------------
 
-SERVERS: dict[str, Callable[[], object]] = {"Interlock": interlock, "oidc-provider": oidc_provider}
+SERVERS: dict[str, Callable[[], AbstractContextManager[Server]]] = {
+    "Interlock": interlock,
+    "oidc-provider": oidc_provider,
+}
 
 
 def run(rounds: int, seconds: float, say: Callable[[str], None]) -> str:
-    """The table: what a CPU second does, in one alternating run."""
-    figures = Figures()
-    for number in range(rounds):
-        for name, start in SERVERS.items():
-            say(f"round {number + 1} of {rounds}: {name}")
-            with start() as server:  # type: ignore[attr-defined]
-                _measure(figures, name, server, seconds)
+    """The table: what a CPU second does. Both servers are up together and are called in turn, piece by piece.
+
+    What a machine does at its leisure weighs on one piece of load and not on the next, so what one does more than the
+    other is the median of neighbouring pieces, with the middle half of them beside it.
+    """
     rows = []
-    for what in (TOKENS, INTROSPECTION):
-        ours, theirs = (figures.cpu_us(f"{name} {what}", CONNECTIONS) for name in SERVERS)
-        for name in SERVERS:
-            row = f"{name} {what}"
-            low, high = figures.spread(row, CONNECTIONS)
-            p50, p99 = figures.latency(row, CONNECTIONS)
-            cpu = figures.cpu_us(row, CONNECTIONS)
-            times = f"{theirs / ours:.2f}" if name == "Interlock" else ""
-            cells = [
-                f"{cpu:.0f}",
-                f"{low:.0f}-{high:.0f}",
-                f"{1e6 / cpu:,.0f}",
-                f"{p50 / 1000:.1f}",
-                f"{p99 / 1000:.1f}",
-            ]
-            rows.append([what, name, *cells, times])
-    head = ["what", "server", "CPU µs each", "range", "a CPU second", "p50 ms", "p99 ms", "times as many"]
+    pieces = max(6, round(rounds * seconds))
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(start()) for name, start in SERVERS.items()}
+        asked = {name: _asked(name, server) for name, server in servers.items()}
+        for what in (TOKENS, INTROSPECTION):
+            say(f"issuer: {what}, {pieces} pieces of load of {PIECE:g} s on each server, in turn")
+            taken: dict[str, list[Sample]] = {name: [] for name in servers}
+            for name in servers:
+                url, calls = asked[name][what]
+                run_wrk(url, CONNECTIONS, WARM, calls)
+            for number in range(pieces):
+                for name in servers if number % 2 else reversed(servers):
+                    server = servers[name]
+                    url, calls = asked[name][what]
+                    taken[name].append(measure(server.pid, url, CONNECTIONS, PIECE, calls, server.quiet))
+            rows += _rows(what, taken)
+    head = [
+        "what",
+        "server",
+        "CPU µs each",
+        "range",
+        "a CPU second",
+        "p50 ms",
+        "p99 ms",
+        "times as many",
+        "middle half",
+    ]
     return table(head, rows)
 
 
-def _measure(figures: Figures, name: str, server: Server, seconds: float) -> None:
+def _rows(what: str, taken: dict[str, list[Sample]]) -> list[list[str]]:
+    ours, theirs = taken.values()
+    times = sorted(they.cpu_us / we.cpu_us for we, they in zip(ours, theirs, strict=True))
+    low, middle, high = statistics.quantiles(times, n=4)
+    rows = []
+    for name, samples in taken.items():
+        cpu = statistics.median(sample.cpu_us for sample in samples)
+        rows.append(
+            [
+                what,
+                name,
+                f"{cpu:.0f}",
+                f"{min(sample.cpu_us for sample in samples):.0f}-{max(sample.cpu_us for sample in samples):.0f}",
+                f"{1e6 / cpu:,.0f}",
+                f"{statistics.median(sample.load.p50_us for sample in samples) / 1000:.1f}",
+                f"{statistics.median(sample.load.p99_us for sample in samples) / 1000:.1f}",
+                *((f"{middle:.2f}", f"{low:.2f}-{high:.2f}") if samples is ours else ("", "")),
+            ]
+        )
+    return rows
+
+
+def _asked(name: str, server: Server) -> dict[str, tuple[str, Calls]]:
+    """The URL and the calls for each of what is measured."""
     tokens, introspection = server.endpoints()
     token = server.post(tokens, ASKED + server.opaque)["access_token"]
     question = f"token={token}"
     if not server.post(introspection, question)["active"]:
         raise BenchError(f"{name} does not know its own token")
-    for what, url, body in ((TOKENS, tokens, ASKED), (INTROSPECTION, introspection, question)):
-        calls = Calls(headers=server.headers, body=body)
-        run_wrk(url, CONNECTIONS, min(1.0, seconds), calls)
-        figures.add(f"{name} {what}", CONNECTIONS, measure(server.pid, url, CONNECTIONS, seconds, calls, server.quiet))
+    return {
+        TOKENS: (tokens, Calls(headers=server.headers, body=ASKED)),
+        INTROSPECTION: (introspection, Calls(headers=server.headers, body=question)),
+    }
