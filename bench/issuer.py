@@ -2,9 +2,9 @@
 
 Both sign JWT access tokens with ES256 for a client that authenticates by its secret, and answer RFC 7662 questions.
 Interlock does so through the gateway, with every call and every token on its encrypted record; oidc-provider keeps what
-it must in the memory of one process, as it comes, and writes nothing down. Both are up on one core, of which only the one
-that is called needs any; the load generator has the other. CPU is that of the whole process tree until the record is
-sealed.
+it must in the memory of one process, as it comes, and writes nothing down. Both are up on one core, of which only the
+one that is called needs any; the load generator has the other. CPU is that of the whole process tree until the record
+is sealed.
 """
 
 from __future__ import annotations
