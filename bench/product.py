@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from material import Material
-from measure import GATEWAY_CORE, BenchError, Calls
+from measure import GATEWAY_CORE, BenchError, Calls, cpu_seconds
 from peers import AUDIENCE, ISSUER, ROLE, UPSTREAM_PORT, Gateway, bearer, fresh_folder, running
 from proofs import Senders
 
@@ -61,21 +62,27 @@ class Node:
         core = GATEWAY_CORE if self.setup.pinned else None
         with running([*INTERLOCK, "-c", str(self.file), "up"], core, self.folder / "log", self.setup.port) as pid:
             self.command("status", "--wait", "60")
-            self._started()
+            self._started(pid)
             scheme = "https" if self.setup.tls else "http"
             yield Gateway(pid, f"{scheme}://127.0.0.1:{self.setup.port}/r0/a-1", calls, self.sealed)
 
-    def _started(self, limit_s: float = 60.0) -> None:
-        """Workers serve before control is ready; what control does at its start is not a call's cost."""
+    def _started(self, pid: int, limit_s: float = 60.0) -> None:
+        """Workers serve before control is ready; what the others do at their start is not a call's cost."""
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
             page = NodePage.open(self.data / "run" / "page")
             states = {process.kind: process.state for process in page.processes()}
             page.close()
             if states.get("control") == "ready" and set(states.values()) == {"ready"}:
-                time.sleep(0.2)
-                return
+                break
             time.sleep(0.05)
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.setup.port + 10}/healthz"):
+            pass  # it is loaded when it is first asked for
+        while time.monotonic() < deadline:
+            before = cpu_seconds(pid)
+            time.sleep(0.5)
+            if cpu_seconds(pid) - before <= 0.03:
+                return
         raise BenchError(f"not every process is ready after {limit_s:g} s: {states}")
 
     def sealed(self) -> object:
