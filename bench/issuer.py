@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import GATEWAY_CORE, BenchError, Calls, Sample, measure, run_wrk
+from measure import GATEWAY_CORE, BenchError, Calls, Sample, measure, run_wrk, stored
 from peers import SCRATCH, fresh_folder, running
 from product import INTERLOCK, PORT
 from report import table
@@ -167,7 +167,7 @@ def interlock() -> Iterator[Server]:
     client = json.loads(command("client", "create", "bench", "--role", "reader", "--json"))
 
     def sealed() -> object:
-        return sum(path.stat().st_size for path in (data / "record").rglob("*") if path.is_file())
+        return stored(data / "record")
 
     with running([*INTERLOCK, "-c", str(file), "up"], GATEWAY_CORE, folder / "log", PORT) as pid:
         command("status", "--wait", "60")

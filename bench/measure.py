@@ -10,6 +10,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,6 +68,16 @@ def cpu_by_process(root: int) -> dict[int, tuple[float, float]]:
         user, system, child_user, child_system = (int(value) * TICK_S for value in after_name[11:15])
         spent[pid] = (user + child_user, system + child_system)
     return spent
+
+
+def stored(folder: Path) -> int:
+    """Bytes of all files below, of which some may go meanwhile."""
+    size = 0
+    for where, _, files in os.walk(folder):
+        for name in files:
+            with suppress(FileNotFoundError):
+                size += os.stat(os.path.join(where, name)).st_size
+    return size
 
 
 def private_kib(pid: int) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from material import Material
-from measure import GATEWAY_CORE, BenchError, Calls, cpu_seconds
+from measure import GATEWAY_CORE, BenchError, Calls, cpu_seconds, stored
 from peers import AUDIENCE, ISSUER, ROLE, UPSTREAM_PORT, Gateway, bearer, fresh_folder, running
 from proofs import Senders
 
@@ -87,7 +87,7 @@ class Node:
 
     def sealed(self) -> object:
         """The size of every file of the record: at rest when what was written is sealed."""
-        return sum(file.stat().st_size for file in (self.data / "record").rglob("*") if file.is_file())
+        return stored(self.data / "record")
 
     def processes(self) -> dict[int, str]:
         """What each process of the running node is, by its id."""
