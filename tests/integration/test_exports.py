@@ -182,9 +182,13 @@ def test_a_refused_batch_is_shown_kept_and_delays_nobody_else(
     kill_analyst(node)
     failing = export(node, "siem")
     assert failing["failures"] >= 1
-    metrics = fetch(node.status()["admin"] + "/metrics").text
-    assert 'interlock_export_failing{export="siem"} 1' in metrics
-    assert 'interlock_export_failing{export="file"} 0' in metrics
+
+    def shown() -> str:
+        return fetch(node.status()["admin"] + "/metrics").text
+
+    # A new analyst knows of no fault before it has tried.
+    assert eventually(lambda: 'interlock_export_failing{export="siem"} 1' in shown()), shown()
+    assert 'interlock_export_failing{export="file"} 0' in shown()
     receiver.refuse.unlink()
     wanted = {row["id"] for row in node.query("--limit", "1000")}
     assert eventually(lambda: wanted <= {json.loads(line)["id"] for line in receiver.lines}, 30)
