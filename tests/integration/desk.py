@@ -146,5 +146,5 @@ def running(folder: Path, config: str = CONFIG, more: str = "") -> Iterator[Desk
 
 
 def settled(started: float) -> None:
-    """Ten seconds after a node's start it can tell whether an assertion was used before; until then it says so."""
+    """Ten seconds after a node's start it takes proofs without a nonce; until then it asks for one."""
     time.sleep(max(0.0, started + 11 - time.monotonic()))

@@ -175,7 +175,8 @@ class ReplayTable:
     def _may_have_forgotten(self, iat: int, wall: int, monotonic: int, window: int, ahead: int, since: int) -> bool:
         farthest = self._clock(wall, monotonic)
         born = self._words[_BORN]
-        return (since <= born and iat <= born + ahead) or iat + window <= monotonic + farthest
+        young = born < since <= wall  # one that is yet to come was written by a clock that was ahead, and says nothing
+        return (not young and iat <= born + ahead) or iat + window <= monotonic + farthest
 
     def _take(self, base: int, low: int, high: int, keep: int, now: int) -> Claim:
         """MUST be called under the bucket's lock."""
