@@ -21,6 +21,7 @@ from joserfc.jws import JWSRegistry
 
 from interlock.config import SecretRef
 from interlock.keys import Keyring, load_kek
+from tests.files import contents
 from tests.integration.conftest import CONFIG
 from tests.integration.node import Node, eventually, fetch
 from tests.integration.tokens import PIN, Token
@@ -447,10 +448,8 @@ def _in_the_clear(node: Node, kek: Path, api_key: str) -> set[str]:
     wanted = reading_keys(node, kek)
     wanted.forms |= Secrets(lookup=ring.lookup_key, server=scalar(ring.open("server")), api_key=api_key.encode()).forms
     found = set()
-    for file in node.data.rglob("*"):
-        if file.is_file():
-            data = file.read_bytes()
-            found |= {f"{file.relative_to(node.data)}: {what}" for what in wanted.within(data)}
-            if re.search(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----", data):
-                found.add(f"{file.relative_to(node.data)}: a private key in PEM")
+    for file, data in contents(node.data).items():
+        found |= {f"{file.relative_to(node.data)}: {what}" for what in wanted.within(data)}
+        if re.search(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----", data):
+            found.add(f"{file.relative_to(node.data)}: a private key in PEM")
     return found

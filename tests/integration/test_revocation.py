@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from interlock.control.client import Client
+from tests.files import contents
 from tests.integration.certificates import Authority
 from tests.integration.node import Node, eventually
 from tests.integration.test_layers import ISSUER, OTHER, Outside
@@ -283,8 +284,16 @@ def test_it_is_on_the_record_and_in_the_list_and_the_token_is_nowhere(bench: Ben
     assert by_act[acts[-1]["id"]]["issued_before"]
     (bench.folder / "presented").unlink()
     signature = text.rpartition(".")[2].encode()
-    for path in [path for path in bench.folder.rglob("*") if path.is_file()]:
-        assert signature not in path.read_bytes(), path
+    for path, content in contents(bench.folder).items():
+        assert signature not in content, path
+
+
+def test_an_outside_session_may_begin_with_a_dash(bench: Bench) -> None:
+    credential = bearer(bench.token(sid="-yX7ii8Z"))
+    lines = bench.lines(credential)
+    assert bench.answers(lines, credential) == [200, 200]
+    bench.node.cli("revoke", "session", "--issuer", ISSUER, "--", "-yX7ii8Z")
+    assert bench.answers(lines, credential) == [401, 401]
 
 
 def test_what_is_issued_within_the_second_of_the_revocation(bench: Bench) -> None:

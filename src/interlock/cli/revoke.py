@@ -50,7 +50,9 @@ def token(
     identifier: Annotated[
         str | None,
         typer.Argument(
-            metavar="[JTI]", help="Its `jti`; without one, sha256: and the digest of all before its last dot."
+            metavar="[JTI]",
+            help="Its `jti` (one that begins with - goes after --); without one, sha256: and the digest of all "
+            "before its last dot.",
         ),
     ] = None,
     file: Annotated[
@@ -129,7 +131,9 @@ def principal(
 @app.command()
 def session(
     context: typer.Context,
-    identifier: Annotated[str, typer.Argument(metavar="SID", help="The `sid` of its tokens.")],
+    identifier: Annotated[
+        str, typer.Argument(metavar="SID", help="The `sid` of its tokens; one that begins with - goes after --.")
+    ],
     issuer: Issuer = None,
     until: Until = None,
     as_json: Json = False,

@@ -27,6 +27,7 @@ from interlock.identity import (
     token_handle,
 )
 from interlock.identity.marks import FARTHEST, LONGEST
+from interlock.issuer.ids import REFRESH_TOKEN
 from interlock.model import Principal
 from interlock.model.principal import OWN_AUTHORITY as OWN
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 UNNAMED = re.compile(r"sha256:[0-9a-f]{64}")
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 LONGEST_NAME = 1024
-REFRESH = re.compile(r"ilr_([A-Za-z0-9_-]{22})\.[A-Za-z0-9_-]+")  # `issuer/refresh_tokens.py`
 LATEST = 253_402_300_799 * SECOND  # the end of 9999
 OWN_LIFE = (LONGEST + FARTHEST) * SECOND  # ns after which no token that our own issuer has issued is alive
 
@@ -261,7 +261,7 @@ class Named:
 
     def _whole_token(self, wanted: OfToken, now: int) -> tuple[Doomed, bool]:
         text = wanted.token.strip()
-        if found := REFRESH.fullmatch(text):
+        if found := REFRESH_TOKEN.fullmatch(text):
             return self._family(found[1], now), True
         shown = self._tokens.read(text, self._issuers, self._own, now)
         if wanted.issuer and wanted.issuer != shown.issuer:

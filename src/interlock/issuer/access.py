@@ -19,6 +19,7 @@ import msgspec
 from interlock.clock import SECOND
 from interlock.errors import SnapshotError
 from interlock.issuer.errors import OAuthError
+from interlock.issuer.ids import new_id
 from interlock.issuer.service import Issuer
 from interlock.jose.signing import encode_base64url
 from interlock.model import Event
@@ -111,7 +112,7 @@ def mint(issuer: Issuer, access: Access, now: int, *, by: str) -> Minted:
         expires = min(expires, access.expires // SECOND)
     if expires <= seconds:
         raise OAuthError("invalid_grant", "what it stands on has expired")
-    token_id = secrets.token_urlsafe(16)
+    token_id = new_id()
     claims: dict[str, Any] = {
         "iss": issuer.url,
         "sub": access.subject,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable
 
 import msgspec
 
 from interlock.clock import SECOND
+from interlock.issuer.ids import new_id
 from interlock.issuer.service import Issuer
 from interlock.store.clients import Grant
 
@@ -39,7 +39,7 @@ def farewells(issuer: Issuer, sid: str, grants: Iterable[Grant], now: int) -> li
             "aud": grant.client_id,
             "iat": seconds,
             "exp": seconds + LIVES,
-            "jti": secrets.token_urlsafe(16),
+            "jti": new_id(),
             "sub": grant.subject,
             "sid": sid,
             "events": {EVENT: {}},

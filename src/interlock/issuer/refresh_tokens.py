@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,13 +23,12 @@ from interlock.errors import StateError
 from interlock.identity.marks import LONGEST
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.http import Request
+from interlock.issuer.ids import REFRESH_TOKEN, new_id
 from interlock.issuer.service import Issuer
 from interlock.jose.signing import encode_base64url
 from interlock.keys import lookup_hash
 from interlock.model import Event
 from interlock.store.clients import Grant
-
-_SHAPE = re.compile(r"ilr_([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})")
 
 
 def begin(issuer: Issuer, grant: Grant, now: int, *, refresh: bool) -> tuple[Grant, str]:
@@ -38,7 +36,7 @@ def begin(issuer: Issuer, grant: Grant, now: int, *, refresh: bool) -> tuple[Gra
 
     `grant` needs no id yet. A grant without a refresh token is kept as well: it is what tokens hang on.
     """
-    grant_id = secrets.token_urlsafe(16)
+    grant_id = new_id()
     text, hashed = _make(issuer, grant_id)
     life = issuer.settings.refresh_token if refresh else issuer.settings.access_token
     grant = msgspec.structs.replace(grant, id=grant_id, created=now, expires=now + life, current=hashed)
@@ -114,7 +112,7 @@ def revoke_family(issuer: Issuer, grant: Grant, now: int, why: str) -> None:
 
 
 def _find(issuer: Issuer, text: str) -> tuple[Grant | None, bytes]:
-    shape = _SHAPE.fullmatch(text)
+    shape = REFRESH_TOKEN.fullmatch(text)
     hashed = lookup_hash(issuer.lookup_key, text.encode("utf-8"))
     return (issuer.clients.grant(shape[1]) if shape else None), hashed
 
@@ -127,7 +125,7 @@ def _make(issuer: Issuer, grant_id: str) -> tuple[str, bytes]:
 
 def _made_here(issuer: Issuer, text: str) -> bool:
     """Whether it is a token of ours, present or former, and not made up around a grant's id."""
-    shape = _SHAPE.fullmatch(text)
+    shape = REFRESH_TOKEN.fullmatch(text)
     if shape is None:
         return False
     secret = base64.urlsafe_b64decode(f"{shape[2]}=")

@@ -10,7 +10,6 @@ whatever hangs on its `sid`, for which `ended` is called. Beginning and ending a
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -19,6 +18,7 @@ from interlock.clock import SECOND
 from interlock.errors import KeyMaterialError, NotAllowed, NotFound
 from interlock.issuer.cookies import SESSION, Cookies, new_secret
 from interlock.issuer.http import Request
+from interlock.issuer.ids import new_id
 from interlock.issuer.levels import acr_of, amr_of
 from interlock.keys import FactorKey
 from interlock.model import Event, Recorder
@@ -106,7 +106,7 @@ class Sessions:
         cookie = new_secret()
         row = SessionRow(
             hash=self._hash(cookie),
-            sid=former.sid if former is not None and goes_on else secrets.token_urlsafe(24),
+            sid=former.sid if former is not None and goes_on else new_id(),
             account=account.id,
             created=former.created if former is not None and goes_on else now,
             seen=now,

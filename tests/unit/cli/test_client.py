@@ -10,6 +10,7 @@ import pytest
 from interlock.cli import run
 from interlock.cli.write_file import render
 from interlock.jose.signing import Signer, make_key
+from tests.files import contents
 from tests.unit.control.test_anchors import Own
 
 
@@ -43,7 +44,7 @@ def test_the_life_of_a_client(file: Path, capsys: pytest.CaptureFixture[str], tm
     assert run(["-c", str(file), "client", "list", "--json"]) == 0
     (listed,) = json.loads(capsys.readouterr().out)
     assert listed["state"] == "disabled"
-    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    kept = b"".join(contents(tmp_path).values())
     for text in (secret, str(again["client_secret"])):
         assert text.encode() not in kept
 

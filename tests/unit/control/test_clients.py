@@ -21,6 +21,7 @@ from interlock.snapshot import Change, NodePage, Revoked, TrustSpec, read_change
 from interlock.snapshot.page import EPOCH
 from interlock.store import Revocations, State
 from interlock.store.clients import Client, Clients, Grant
+from tests.files import contents
 from tests.unit.control.conftest import Acts
 from tests.unit.control.test_anchors import Own
 
@@ -76,7 +77,7 @@ def test_a_client_is_recorded_and_its_secret_shown_once(bench: Bench, tmp_path: 
     assert [one.client_id for one in bench.changed] == [made["client_id"]]
     assert secret not in str(bench.acts.done)
     assert secret not in str(bench.desk.list())
-    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    kept = b"".join(contents(tmp_path).values())
     assert secret.encode() not in kept
 
 

@@ -14,9 +14,10 @@ from interlock.clock import SECOND, Clock
 from interlock.config import OwnIssuer
 from interlock.control.credentials import Dead, Doomed
 from interlock.errors import NotFound, UsageError
+from interlock.issuer.ids import new_id
 from interlock.issuer.signals import events
 from interlock.issuer.signals.events import complex_subject, iss_sub, jwt_id, opaque
-from interlock.issuer.signals.sets import claims_of, new_id
+from interlock.issuer.signals.sets import claims_of
 from interlock.issuer.signals.stream import delivered
 from interlock.model.principal import OWN_AUTHORITY
 from interlock.store import State

@@ -18,7 +18,6 @@ That it did not come before is no property of it: whoever acts on it asks for th
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
@@ -26,6 +25,7 @@ import msgspec
 
 from interlock.clock import SECOND
 from interlock.errors import InterlockError
+from interlock.issuer.ids import new_id
 from interlock.issuer.signals.events import read_subject
 from interlock.jose import Compact, KeyUnknown, TokenRefused, claims_set, split
 from interlock.jose.signing import Signer
@@ -94,11 +94,6 @@ class EventSet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # -- making
-
-
-def new_id() -> str:
-    """A `jti`, or a `txn`."""
-    return secrets.token_urlsafe(16)
 
 
 def claims_of(
