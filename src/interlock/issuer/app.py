@@ -11,10 +11,9 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
 from interlock.errors import InterlockError, RecordUnavailable, StateError
 from interlock.issuer import device_page, metadata
+from interlock.issuer.asked import GrantType
 from interlock.issuer.authorize import authorize, decide, go_on
 from interlock.issuer.client_auth import claimed
 from interlock.issuer.device import PAGE, device_authorization
@@ -47,7 +46,7 @@ from interlock.issuer.service import (
     Issuer,
 )
 from interlock.issuer.signals import api as signals
-from interlock.issuer.token import GrantType, token
+from interlock.issuer.token import token
 from interlock.issuer.userinfo import userinfo
 from interlock.model import Event
 
@@ -65,16 +64,6 @@ QUICK: Final = frozenset({"client_credentials"})  # need no disk
 JWT: Final = "eyJ"  # what each begins with: verified without the disk
 CACHED: Final = (("cache-control", "public, max-age=300"),)
 UNAVAILABLE: Final = OAuthError("temporarily_unavailable", "try again in a moment", status=503)
-
-
-class Endpoint(msgspec.Struct, frozen=True):
-    """One path of the issuer."""
-
-    handle: Callable[[Issuer, Request], Answer]
-    methods: tuple[str, ...]
-    slow: Callable[[Request], bool] = lambda _request: True
-    page: bool = False  # a person sees it
-    guarded: bool = False  # the gateway has judged the token, for exactly these methods
 
 
 def _token(issuer: Issuer, request: Request) -> Response:
@@ -115,6 +104,30 @@ def _server_metadata(issuer: Issuer, _request: Request) -> Response:
 
 def _resource_metadata(issuer: Issuer, _request: Request) -> Response:
     return json_response(metadata.resource_metadata(issuer, issuer.settings.audiences[0]), fields=CACHED)
+
+
+def _always(_request: Request) -> bool:
+    return True
+
+
+class Endpoint:
+    """One path of the issuer."""
+
+    def __init__(
+        self,
+        handle: Callable[[Issuer, Request], Answer],
+        methods: tuple[str, ...],
+        slow: Callable[[Request], bool] = _always,
+        *,
+        page: bool = False,
+        guarded: bool = False,
+    ) -> None:
+        """`page`: a person sees it; `guarded`: the gateway has judged the token, for exactly these methods."""
+        self.handle = handle
+        self.methods = methods
+        self.slow = slow
+        self.page = page
+        self.guarded = guarded
 
 
 ENDPOINTS: Final[dict[str, Endpoint]] = {

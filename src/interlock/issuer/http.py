@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import cached_property
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -17,10 +16,10 @@ import msgspec
 from interlock.issuer.errors import OAuthError, Repeated
 from interlock.jose.encoding import Malformed, decode_json_object
 
-FORM = "application/x-www-form-urlencoded"
-JSON = "application/json"
-FIELDS = 128  # of a form
-NO_STORE = (("cache-control", "no-store"),)
+FORM: Final = "application/x-www-form-urlencoded"
+JSON: Final = "application/json"
+FIELDS: Final = 128  # of a form
+NO_STORE: Final = (("cache-control", "no-store"),)
 
 
 class Request:
@@ -49,15 +48,24 @@ class Request:
         self.now = now  # wall ns
         self.call = call  # trace id of the call on the record
         self.proved: dict[str, Any] = {}  # what it has shown that is good once, for when it is looked at again
+        self._parameters: dict[str, str] | None = None
+        self._form: dict[str, str] | None = None
 
-    @cached_property
+    @property
     def parameters(self) -> dict[str, str]:
         """Those of the query."""
-        return _parameters(self.query)
+        if self._parameters is None:
+            self._parameters = _parameters(self.query)
+        return self._parameters
 
-    @cached_property
+    @property
     def form(self) -> dict[str, str]:
         """Those of the body (RFC 6749 appendix B)."""
+        if self._form is None:
+            self._form = self._read_form()
+        return self._form
+
+    def _read_form(self) -> dict[str, str]:
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != FORM:
             raise OAuthError("invalid_request", f"the body must be {FORM}")
@@ -67,7 +75,7 @@ class Request:
             raise OAuthError("invalid_request", "the form must be percent-encoded") from None
         return _parameters(text)
 
-    @cached_property
+    @property
     def json(self) -> dict[str, Any]:
         """The body as one JSON object."""
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -78,7 +86,7 @@ class Request:
         except Malformed:
             raise OAuthError("invalid_request", "the body is not a JSON object") from None
 
-    @cached_property
+    @property
     def cookies(self) -> dict[str, str]:
         """By name, as they stand (RFC 6265 section 5.4).
 
@@ -96,12 +104,13 @@ class Request:
         return {name: value for name, value in found.items() if name not in twice}
 
 
-class Response(msgspec.Struct, frozen=True):
-    """One answer. `fields` are header fields besides the body's length."""
+class Response:
+    """One answer, which nobody changes. `fields` are header fields besides the body's length."""
 
-    status: int
-    fields: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
+    def __init__(self, status: int, fields: tuple[tuple[str, str], ...] = (), body: bytes = b"") -> None:
+        self.status = status
+        self.fields = fields
+        self.body = body
 
     def with_fields(self, *fields: tuple[str, str]) -> Response:
         """The same with more header fields."""

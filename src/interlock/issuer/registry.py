@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator
-from functools import cached_property
-from typing import NamedTuple
+from typing import Final
 
 import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -16,7 +15,7 @@ from interlock.jose import KeySet
 from interlock.keys import lookup_hash
 from interlock.store.clients import Client, Clients, read_client
 
-_NOBODY = b"\0" * 32
+_NOBODY: Final = b"\0" * 32
 
 
 class Known:
@@ -25,29 +24,37 @@ class Known:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.roles = list(client.roles)
+        self._certificates: list[bytes] | None = None
+        self._keys: KeySet | None = None
 
-    @cached_property
+    @property
     def certificates(self) -> list[bytes]:
         """SHA-256 of the certificates it is registered with."""
-        return [
-            load_pem_x509_certificate(pem.encode("ascii")).fingerprint(SHA256()) for pem in self.client.certificates
-        ]
+        if self._certificates is None:
+            self._certificates = [
+                load_pem_x509_certificate(pem.encode("ascii")).fingerprint(SHA256()) for pem in self.client.certificates
+            ]
+        return self._certificates
 
-    @cached_property
+    @property
     def keys(self) -> KeySet:
         """The public keys it is registered with; none if they cannot be read."""
-        try:
-            return KeySet.parse(msgspec.json.encode(self.client.jwks or {"keys": []}).decode())
-        except KeyMaterialError:
-            return KeySet([], {})
+        if self._keys is None:
+            try:
+                self._keys = KeySet.parse(msgspec.json.encode(self.client.jwks or {"keys": []}).decode())
+            except KeyMaterialError:
+                self._keys = KeySet([], {})
+        return self._keys
 
 
-class _Seen(NamedTuple):
+class _Seen:
     """A client as it was in one version of the state."""
 
-    version: int
-    row: str
-    known: Known | None  # None: it is disabled
+    def __init__(self, version: int, row: str, known: Known | None) -> None:
+        """`known` is None for one that is disabled."""
+        self.version = version
+        self.row = row
+        self.known = known
 
 
 class Registry:

@@ -13,7 +13,7 @@ from interlock.clock import SECOND
 from interlock.errors import RecordUnavailable, StateError
 from interlock.identity.marks import LONGEST
 from interlock.issuer import refresh_tokens
-from interlock.issuer.access import mint, of_grant
+from interlock.issuer.access import of_grant
 from interlock.issuer.http import Response
 from interlock.model import Event, Identity, Refusal
 from interlock.store.clients import Grant
@@ -45,7 +45,7 @@ class Family:
         }
         given = Grant(id="", created=0, expires=0, current=b"", **values)
         self.grant, self.token = refresh_tokens.begin(desk.issuer, given, desk.clock.wall(), refresh=True)
-        self.access = mint(desk.issuer, of_grant(self.grant), desk.clock.wall(), by="authorization_code").text
+        self.access = desk.mint(of_grant(self.grant))
 
     def use(self, token: str, client_id: str = "", **form: str) -> Response:
         asked = {"grant_type": "refresh_token", "refresh_token": token, **form}

@@ -17,7 +17,7 @@ from interlock.identity.handles import (
     session_handle,
     token_handle,
 )
-from interlock.issuer.access import Access, mint
+from interlock.issuer.access import Access
 from interlock.issuer.http import Response
 from interlock.model import Event, Identity, Reason, Refusal
 from tests.unit.issuer.desk import SECRET, URL, Desk, claims_of, told
@@ -54,7 +54,7 @@ def alice(desk: Desk, **fields: Any) -> str:
         "amr": ("pwd",),
         **fields,
     }
-    return mint(desk.issuer, Access(**values), desk.clock.wall(), by="test").text
+    return desk.mint(Access(**values))
 
 
 def exchange(desk: Desk, subject: str, client_id: str = "ledger", *, dpop: str = "", **form: str) -> Response:

@@ -10,10 +10,11 @@ import msgspec
 
 from interlock.clock import SECOND
 from interlock.issuer import id_token, refresh_tokens
-from interlock.issuer.access import mint, of_grant
+from interlock.issuer.access import of_grant
+from interlock.issuer.asked import Asked, Given
 from interlock.issuer.errors import OAuthError
+from interlock.issuer.mint import mint
 from interlock.issuer.service import Issuer
-from interlock.issuer.token import Asked, Given
 from interlock.jose.signing import encode_base64url
 from interlock.store.clients import Grant
 
@@ -76,7 +77,7 @@ def authorization_code(issuer: Issuer, asked: Asked) -> Given:
         raise OAuthError("invalid_grant", "the code is not good", note="used again meanwhile")
     identity = ""
     with refresh_tokens.begun(issuer, grant):
-        access = mint(issuer, of_grant(grant), asked.now, by="authorization_code")
+        access = mint(issuer, asked.client, of_grant(grant), asked.now, by="authorization_code")
         if "openid" in grant.scopes:
             identity = id_token.mint(issuer, grant, asked.now, access_token=access.text)
     return Given(access, grant.scopes, refresh_text, identity, details=grant.details)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from interlock.issuer import details
-from interlock.issuer.access import mint, of_client
+from interlock.issuer.access import of_client
+from interlock.issuer.asked import Asked, Given
 from interlock.issuer.errors import OAuthError
+from interlock.issuer.mint import mint
 from interlock.issuer.service import Issuer
-from interlock.issuer.token import Asked, Given, audience_of, scopes_of
+from interlock.issuer.token import audience_of, scopes_of
 from interlock.store.clients import Client
 
 OF_PEOPLE = frozenset({"openid", "offline_access"})  # make no sense where nobody is signed in
@@ -26,7 +28,7 @@ def client_credentials(issuer: Issuer, asked: Asked) -> Given:
     access = of_client(client, scopes, audience_of(issuer, client, asked.form.get("resource")))
     access = msgspec.structs.replace(access, jkt=asked.jkt, certificate=asked.certificate, details=found)
     issuer.use_proof(asked.request)
-    return Given(mint(issuer, access, asked.now, by="client_credentials"), scopes, details=found)
+    return Given(mint(issuer, asked.client, access, asked.now, by="client_credentials"), scopes, details=found)
 
 
 def own_scopes(client: Client) -> tuple[str, ...]:

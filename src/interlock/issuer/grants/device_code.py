@@ -7,11 +7,12 @@ import hmac
 import msgspec
 
 from interlock.issuer import id_token, refresh_tokens
-from interlock.issuer.access import mint, of_grant
+from interlock.issuer.access import of_grant
+from interlock.issuer.asked import Asked, Given
 from interlock.issuer.device_requests import DENIED, TAKEN, WAITING
 from interlock.issuer.errors import OAuthError
+from interlock.issuer.mint import mint
 from interlock.issuer.service import Issuer
-from interlock.issuer.token import Asked, Given
 
 
 def device_code(issuer: Issuer, asked: Asked) -> Given:
@@ -49,7 +50,7 @@ def device_code(issuer: Issuer, asked: Asked) -> Given:
     grant, refresh_text = refresh_tokens.begin(issuer, grant, asked.now, refresh=refresh)
     identity = ""
     with refresh_tokens.begun(issuer, grant):
-        access = mint(issuer, of_grant(grant), asked.now, by="device_code")
+        access = mint(issuer, asked.client, of_grant(grant), asked.now, by="device_code")
         if "openid" in grant.scopes:
             identity = id_token.mint(issuer, grant, asked.now, access_token=access.text)
     return Given(access, grant.scopes, refresh_text, identity, details=grant.details)

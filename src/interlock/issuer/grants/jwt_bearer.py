@@ -18,11 +18,13 @@ from interlock.clock import SECOND
 from interlock.identity import unnamed_token
 from interlock.identity.handles import client_handle
 from interlock.issuer import details
-from interlock.issuer.access import mint, of_client
+from interlock.issuer.access import of_client
+from interlock.issuer.asked import Asked, Given
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.grants.client_credentials import own_scopes
+from interlock.issuer.mint import mint
 from interlock.issuer.service import Issuer
-from interlock.issuer.token import Asked, Given, audience_of, scopes_of
+from interlock.issuer.token import audience_of, scopes_of
 from interlock.model import Identity, Pending, Reason, Refusal
 
 LONGEST: Final = 3600 * SECOND  # of life that is left
@@ -65,7 +67,7 @@ def jwt_bearer(issuer: Issuer, asked: Asked) -> Given:
     if not issuer.replays.claim(name, issued, found.expires, now, ahead=leeway, of=client):
         raise _refused("it was used before")
     issuer.use_proof(asked.request)
-    return Given(mint(issuer, access, now, by="jwt-bearer"), access.scopes, details=access.details)
+    return Given(mint(issuer, asked.client, access, now, by="jwt-bearer"), access.scopes, details=access.details)
 
 
 def _verify(issuer: Issuer, token: bytes, now: int) -> tuple[Identity, int]:

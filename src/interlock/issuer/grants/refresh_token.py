@@ -7,10 +7,12 @@ import hmac
 import msgspec
 
 from interlock.issuer import details, refresh_tokens
-from interlock.issuer.access import mint, of_grant
+from interlock.issuer.access import of_grant
+from interlock.issuer.asked import Asked, Given
 from interlock.issuer.errors import OAuthError
+from interlock.issuer.mint import mint
 from interlock.issuer.service import Issuer
-from interlock.issuer.token import Asked, Given, scopes_of
+from interlock.issuer.token import scopes_of
 from interlock.store.clients import Grant
 
 
@@ -39,7 +41,7 @@ def refresh_token(issuer: Issuer, asked: Asked) -> Given:
     )
     issuer.use_proof(asked.request)
     # Before the refresh token is spent: what cannot be recorded now can be asked for again.
-    minted = mint(issuer, access, asked.now, by="refresh_token")
+    minted = mint(issuer, asked.client, access, asked.now, by="refresh_token")
     # FAPI 2.0 Security Profile section 5.3.2.1: not rotated where it is bound to the client anyway.
     if issuer.settings.profile is not None:
         refresh_tokens.keep(issuer, grant, asked.now)

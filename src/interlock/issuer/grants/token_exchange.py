@@ -26,12 +26,14 @@ import msgspec
 from interlock.clock import SECOND
 from interlock.identity.handles import client_handle, family_handle, issuer_handle, principal_handle, session_handle
 from interlock.issuer import details
-from interlock.issuer.access import Access, mint
+from interlock.issuer.access import Access
+from interlock.issuer.asked import Asked, Given
 from interlock.issuer.client_auth import certificate_thumbprint
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.grants.client_credentials import own_scopes
+from interlock.issuer.mint import mint
 from interlock.issuer.service import Issuer
-from interlock.issuer.token import Asked, Given, audience_of, scopes_of
+from interlock.issuer.token import audience_of, scopes_of
 from interlock.model import Identity, Pending, Reason, Refusal
 from interlock.store.clients import Client
 
@@ -104,7 +106,7 @@ def token_exchange(issuer: Issuer, asked: Asked) -> Given:
     )
     access = msgspec.structs.replace(access, hangs_on=_hangs_on(issuer, access, subject, actor))
     issuer.use_proof(asked.request)
-    minted = mint(issuer, access, asked.now, by="token-exchange")
+    minted = mint(issuer, asked.client, access, asked.now, by="token-exchange")
     return Given(minted, scopes, more={"issued_token_type": ACCESS_TOKEN}, details=narrowed)
 
 
