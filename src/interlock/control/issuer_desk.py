@@ -34,9 +34,10 @@ from interlock.identity.handles import (
 from interlock.identity.vouching import Vouching
 from interlock.issuer.backchannel import Farewell, farewells
 from interlock.issuer.means import Means
+from interlock.issuer.needs import Notes, Proofs, Replays
 from interlock.issuer.passwords import Hasher, Pool
 from interlock.issuer.people import People
-from interlock.issuer.service import Issuer, Notes, Proofs, Replays
+from interlock.issuer.service import Issuer
 from interlock.issuer.signing import Keys
 from interlock.keys import Keyring, factor_key
 from interlock.snapshot import IssuerSpec, NodePage, Revoked, Snapshot, TrustSpec

@@ -10,11 +10,11 @@ from interlock.model import Event
 from interlock.snapshot.metrics import OAUTH_ERRORS, OAUTH_WORD, Counter
 
 if TYPE_CHECKING:
-    from interlock.issuer.service import Notes
+    from interlock.issuer.needs import Notes
 
 
 class CountedNotes:
-    """`interlock.issuer.service.Notes`. For many threads."""
+    """`interlock.issuer.needs.Notes`. For many threads."""
 
     def __init__(self, record: Notes) -> None:
         self._record = record

@@ -42,10 +42,6 @@ BUSY = Response(
     503, (("content-type", "application/json"), ("retry-after", "1")), b'{"error":"temporarily_unavailable"}'
 )
 FAULT = Response(500, (("content-type", "application/json"),), b'{"error":"server_error"}')
-# What workers say of the way a call took, in words that `Interlock-Source` sums up.
-_OF_WORKERS = frozenset(
-    {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
-)
 _FIELD = re.compile(r"[\t -~\x80-\xff]*")
 BROKEN = Response(400, (("content-type", "application/json"),), b'{"error":"invalid_request"}')
 
@@ -266,8 +262,6 @@ def read_request(head: RequestHead, body: bytes, prefix: str, now: int) -> Reque
     path, _, query = head.target.decode("ascii").partition("?")
     fields: dict[str, str] = {}
     for name, value in head.headers:
-        if name in _OF_WORKERS:
-            continue
         text = value.decode("latin-1")
         key = name.decode("ascii")
         fields[key] = f"{fields[key]}, {text}" if key in fields else text

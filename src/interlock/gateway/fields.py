@@ -45,20 +45,16 @@ def forwarded_head(call: Call, assertion: bytes) -> bytes:
     assert target is not None
     assert route is not None
     block = head.block
-    sent_for = (peer.address, peer.scheme, route.forward_credentials)
+    sent_for = (peer.address, peer.scheme, route.forward_credentials, route.own)
     if block is not None and block.sent_for == sent_for and not peer.trusted:
         fields = block.sent  # the same lines from the same place
     else:
-        fields = b"".join(
-            request_fields(
-                head,
-                peer=peer.address,
-                source=call.source,
-                scheme=peer.scheme,
-                trusted=peer.trusted,
-                forward_credentials=route.forward_credentials,
+        lines = request_fields(head, forward_credentials=route.forward_credentials)
+        if not route.own:
+            lines += origin_fields(
+                head, peer=peer.address, source=call.source, scheme=peer.scheme, trusted=peer.trusted
             )
-        )
+        fields = b"".join(lines)
         if block is not None and not peer.trusted:
             block.sent, block.sent_for = fields, sent_for
     parent = head.traceparent
@@ -78,7 +74,7 @@ def forwarded_head(call: Call, assertion: bytes) -> bytes:
 
 
 def _connected(call: Call) -> bytes:
-    """What another part of the node needs to know of the connection; MUST NOT be told to anybody else.
+    """What another part of the node is told of where a call came from; MUST NOT be told to anybody else.
 
     A proxy's certificate is nobody's who calls through it: what is bound to it would be bound to all of them.
     """
@@ -96,13 +92,8 @@ def came_through(call: Call) -> bool:
     return any(kind in (FORWARDED, VIA) for kind, _, _ in call.head.special)
 
 
-def request_fields(
-    head: RequestHead, *, peer: str, source: str, scheme: str, trusted: bool, forward_credentials: bool
-) -> list[bytes]:
-    """Field lines but for Host: those that pass, the body's framing, and where the request came from.
-
-    `peer` is the address at the other end of the connection, `source` the caller's as far as it is known.
-    """
+def request_fields(head: RequestHead, *, forward_credentials: bool) -> list[bytes]:
+    """Field lines but for Host: those that pass, and the body's framing."""
     lines = head.plain.copy()
     if head.content_length >= 0:
         lines.append(b"content-length: %d\r\n" % head.content_length)
@@ -112,11 +103,15 @@ def request_fields(
         for kind, name, value in head.special:
             if kind in (AUTHORIZATION, API_KEY, DPOP):
                 lines.append(b"%b: %b\r\n" % (name, value))
-    if trusted:
-        lines += _chain(head, peer, source, scheme)
-    else:
-        lines.append(_origin(peer, scheme, head.host))
     return lines
+
+
+def origin_fields(head: RequestHead, *, peer: str, source: str, scheme: str, trusted: bool) -> list[bytes]:
+    """Field lines that say where a request came from.
+
+    `peer` is the address at the other end of the connection, `source` the caller's as far as it is known.
+    """
+    return _chain(head, peer, source, scheme) if trusted else [_origin(peer, scheme, head.host)]
 
 
 def _origin(peer: str, scheme: str, host: bytes) -> bytes:

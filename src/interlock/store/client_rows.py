@@ -10,10 +10,11 @@ from __future__ import annotations
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any, Final
 
 from interlock.errors import StateError
 
-_PATIENCE = 0.25  # seconds to wait for a database that is locked whole; the loop of the process waits, too
+_PATIENCE: Final = 0.25  # seconds to wait for a database that is locked whole; the loop of the process waits, too
 
 
 class ClientRows:
@@ -46,7 +47,7 @@ class ClientRows:
                 self._connection.close()
                 self._connection = None
 
-    def _all(self, statement: str, values: tuple[str, ...]) -> list[tuple[str, ...]]:
+    def _all(self, statement: str, values: tuple[str, ...]) -> list[tuple[Any, ...]]:
         with self._lock:
             try:
                 if self._connection is None:

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from interlock.gateway.fields import _connected, client_address, request_fields, response_fields, trace_parent
+from interlock.gateway.fields import (
+    _connected,
+    client_address,
+    forwarded_head,
+    origin_fields,
+    request_fields,
+    response_fields,
+    trace_parent,
+)
 from interlock.gateway.http1 import RequestHead, parse_request_head, parse_response_head
 from interlock.gateway.peer import Peer
 from interlock.model import PeerCertificate
@@ -25,16 +33,9 @@ def forwarded(
     request: RequestHead, *, peer: str = "192.0.2.7", trusted: bool = False, credentials: bool = False, source: str = ""
 ) -> dict[bytes, list[bytes]]:
     """Our field lines, by lower-case name; every one must be a whole line."""
-    lines = b"".join(
-        request_fields(
-            request,
-            peer=peer,
-            source=source or peer,
-            scheme="https",
-            trusted=trusted,
-            forward_credentials=credentials,
-        )
-    )
+    passed = request_fields(request, forward_credentials=credentials)
+    origin = origin_fields(request, peer=peer, source=source or peer, scheme="https", trusted=trusted)
+    lines = b"".join(passed + origin)
     found: dict[bytes, list[bytes]] = {}
     assert lines.endswith(b"\r\n")
     for line in lines[:-2].split(b"\r\n"):
@@ -141,6 +142,28 @@ def test_a_proxys_certificate_is_nobodys_who_calls_through_it(
     told = _connected(call)
     assert told.startswith(b"interlock-source: %b\r\n" % source.encode())
     assert (b"interlock-certificate: " in told) is is_told
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_part_of_the_node_is_told_by_our_word_alone_whence_a_call_came(own: bool, trusted: bool) -> None:
+    call: Any = SimpleNamespace(
+        peer=Peer("10.0.0.1", trusted=trusted),
+        source="198.51.100.1",
+        head=head(*SPOOFED, b"Interlock-Source: 127.0.0.1", b"Accept: */*"),
+        route=SimpleNamespace(own=own, forward_credentials=True, pool=SimpleNamespace(authority=b"up")),
+        target=SimpleNamespace(wire=b"/oauth/token"),
+        trace="ab" * 16,
+        method="POST",
+    )
+    for _ in range(2):
+        names = [line.partition(b":")[0] for line in forwarded_head(call, b"interlock-identity: x\r\n").split(b"\r\n")]
+        origin = {b"x-forwarded-for", b"x-real-ip", b"forwarded", b"via"}
+        if own:
+            assert names[1:] == [b"host", b"Accept", b"traceparent", b"interlock-source", b"", b""]
+        else:
+            assert origin <= set(names)
+            assert b"interlock-source" not in names
 
 
 def test_credentials_pass_only_when_asked_for() -> None:

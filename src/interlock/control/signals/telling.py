@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from interlock.control.signals.outbox import Outbox
-from interlock.issuer.service import Notes
+from interlock.issuer.needs import Notes
 from interlock.model import Event
 
 # `credential_type` of CAEP 1.0 section 3.3.1, by what a factor is called here.
