@@ -19,9 +19,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from measure import GATEWAY_CORE, BenchError, Calls, Sample, measure, run_wrk, stored
+from measure import GATEWAY_CORE, BenchError, Calls, Sample, cpu_of, in_turn, measure, ratios, run_wrk, stored
 from peers import SCRATCH, fresh_folder, running
 from product import INTERLOCK, PORT
 from report import table
@@ -183,11 +184,7 @@ SERVERS: dict[str, Callable[[], AbstractContextManager[Server]]] = {
 
 
 def run(rounds: int, seconds: float, say: Callable[[str], None]) -> str:
-    """The table: what a CPU second does. Both servers are up together and are called in turn, piece by piece.
-
-    What a machine does at its leisure weighs on one piece of load and not on the next, so what one does more than the
-    other is the median of neighbouring pieces, with the middle half of them beside it.
-    """
+    """The table: what a CPU second does. Both servers are up together and are called in turn, piece by piece."""
     rows = []
     pieces = max(6, round(rounds * seconds))
     with ExitStack() as stack:
@@ -195,16 +192,15 @@ def run(rounds: int, seconds: float, say: Callable[[str], None]) -> str:
         asked = {name: _asked(name, server) for name, server in servers.items()}
         for what in (TOKENS, INTROSPECTION):
             say(f"issuer: {what}, {pieces} pieces of load of {PIECE:g} s on each server, in turn")
-            taken: dict[str, list[Sample]] = {name: [] for name in servers}
             for name in servers:
                 url, calls = asked[name][what]
                 run_wrk(url, CONNECTIONS, WARM, calls)
-            for number in range(pieces):
-                for name in servers if number % 2 else reversed(servers):
-                    server = servers[name]
-                    url, calls = asked[name][what]
-                    taken[name].append(measure(server.pid, url, CONNECTIONS, PIECE, calls, server.quiet))
-            rows += _rows(what, taken)
+
+            def piece(name: str, what: str) -> Sample:
+                url, calls = asked[name][what]
+                return measure(servers[name].pid, url, CONNECTIONS, PIECE, calls, servers[name].quiet)
+
+            rows += _rows(what, in_turn({name: partial(piece, name, what) for name in servers}, pieces))
     head = [
         "what",
         "server",
@@ -221,11 +217,10 @@ def run(rounds: int, seconds: float, say: Callable[[str], None]) -> str:
 
 def _rows(what: str, taken: dict[str, list[Sample]]) -> list[list[str]]:
     ours, theirs = taken.values()
-    times = sorted(they.cpu_us / we.cpu_us for we, they in zip(ours, theirs, strict=True))
-    low, middle, high = statistics.quantiles(times, n=4)
+    low, middle, high = ratios(theirs, ours)
     rows = []
     for name, samples in taken.items():
-        cpu = statistics.median(sample.cpu_us for sample in samples)
+        cpu = cpu_of(samples)
         rows.append(
             [
                 what,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import statistics
 import subprocess
 import time
 from collections.abc import Callable
@@ -204,3 +205,32 @@ def measure(root: int, url: str, connections: int, seconds: float, calls: Calls,
     if load.bad or not load.calls:
         raise BenchError(f"{load.bad} of {load.calls} calls to {url} failed; the figure would mean nothing")
     return Sample(load, spent / load.calls * 1e6)
+
+
+# -- neighbouring pieces ----------------------------------------------------------------------------------------------
+
+
+def in_turn(pieces: dict[str, Callable[[], Sample]], times: int) -> dict[str, list[Sample]]:
+    """So many pieces of load on each of those that are up together, in turn, the order changing each time.
+
+    What a machine does at its leisure weighs on one piece and not on the next. So it is neighbours that are compared:
+    see `ratios`.
+    """
+    taken: dict[str, list[Sample]] = {name: [] for name in pieces}
+    for number in range(times):
+        for name in pieces if number % 2 else reversed(pieces):
+            taken[name].append(pieces[name]())
+    return taken
+
+
+def cpu_of(samples: list[Sample]) -> float:
+    """Microseconds of CPU per call: the median."""
+    return statistics.median(sample.cpu_us for sample in samples)
+
+
+def ratios(over: list[Sample], under: list[Sample]) -> tuple[float, float, float]:
+    """CPU of one over that of the other, in each pair of neighbours: the lower quartile, the median, the upper one."""
+    low, middle, high = statistics.quantiles(
+        [one.cpu_us / other.cpu_us for one, other in zip(over, under, strict=True)], n=4
+    )
+    return low, middle, high

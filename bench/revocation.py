@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from material import Material
-from measure import BenchError, Calls, Load, measure, run_wrk
-from peers import ISSUER, bearer
+from measure import BenchError, Calls, Load, Sample, cpu_of, in_turn, measure, ratios, run_wrk
+from peers import ISSUER, Gateway, bearer
 from product import PORT, Node, Setup
 from report import table
 
@@ -36,14 +37,9 @@ def run(material: Material, rounds: int, seconds: float, say: Callable[[str], No
 
 
 def cost(material: Material, rounds: int, seconds: float, say: Callable[[str], None]) -> str:
-    """CPU per call of one token, without revocations and with many: two nodes that are up together, called in turn.
-
-    What a machine does at its leisure weighs on one piece of load and not on the next, so the ratio is the median of
-    those of neighbouring pieces; beside it the middle half of them.
-    """
+    """CPU per call of one token, without revocations and with many: two nodes that are up together, called in turn."""
     rows = {"nothing is revoked": 0, f"{LIVE:,} revocations and {LIVE:,} marks": LIVE}
     calls = bearer(material.token)
-    taken: dict[str, list[float]] = {row: [] for row in rows}
     with ExitStack() as stack:
         gateways = {}
         for number, (row, count) in enumerate(rows.items()):
@@ -52,18 +48,17 @@ def cost(material: Material, rounds: int, seconds: float, say: Callable[[str], N
             run_wrk(gateways[row].url, CONNECTIONS, 1.0, calls)
         pieces = max(6, round(rounds * seconds))
         say(f"revocation: {pieces} pieces of load of {SHORT:g} s on each of two nodes, in turn")
-        for number in range(pieces):
-            for row in rows if number % 2 else reversed(rows):
-                gateway = gateways[row]
-                sample = measure(gateway.pid, gateway.url, CONNECTIONS, SHORT, calls, gateway.quiet)
-                taken[row].append(sample.cpu_us)
+
+        def piece(gateway: Gateway) -> Sample:
+            return measure(gateway.pid, gateway.url, CONNECTIONS, SHORT, calls, gateway.quiet)
+
+        taken = in_turn({row: partial(piece, gateway) for row, gateway in gateways.items()}, pieces)
     base, *others = taken
     head = ["at 32 connections", "CPU µs/call", "ratio", "middle half", "bound"]
-    lines = [[base, f"{statistics.median(taken[base]):.1f}", "1.000", "", ""]]
+    lines = [[base, f"{cpu_of(taken[base]):.1f}", "1.000", "", ""]]
     for row in others:
-        ratios = sorted(mine / bare for mine, bare in zip(taken[row], taken[base], strict=True))
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        lines.append([row, f"{statistics.median(taken[row]):.1f}", f"{middle:.3f}", f"{low:.3f}-{high:.3f}", "1.03"])
+        low, middle, high = ratios(taken[row], taken[base])
+        lines.append([row, f"{cpu_of(taken[row]):.1f}", f"{middle:.3f}", f"{low:.3f}-{high:.3f}", "1.03"])
     return table(head, lines)
 
 
