@@ -167,7 +167,7 @@ class Node:
             except (Unreachable, Unanswered):
                 pass
             else:
-                assert done["problems"] == []
+                assert done["problems"] == [], done["problems"]
                 return rows
         lines = self.cli("audit", "query", "--json", *words).stdout.splitlines()
         return [json.loads(line) for line in lines]

@@ -72,12 +72,12 @@ class ActRecorder:
         told: dict[str, Any] = {}
         subjects: dict[str, int] = {}
         for name, value in details.items():
-            naming = name.rstrip("0123456789") in NAMING
-            reference = refer(*_subject(value)) if naming and isinstance(value, str) and value else value
-            if isinstance(reference, int) and reference is not value:
-                subjects[name] = reference
-            else:
-                told[name] = value
+            told[name] = value
+            if isinstance(value, str) and value and name.rstrip("0123456789") in NAMING:
+                reference = refer(*_subject(value))
+                if isinstance(reference, int):
+                    subjects[name] = reference
+                    del told[name]
         return Act(actor, told, subjects)
 
     def acknowledge(self, gap: RecordId, note: str = "") -> str:

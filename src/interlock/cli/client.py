@@ -9,7 +9,7 @@ import typer
 
 from interlock.cli.desk import Settings, perform
 from interlock.cli.key import duration
-from interlock.cli.output import fields, print_json, say, table, tell
+from interlock.cli.output import fields, listing, print_json, say, tell
 
 app = typer.Typer(help="Clients of the authorization server: make, list, rotate, disable.", no_args_is_help=True)
 
@@ -127,11 +127,8 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
     Example:  interlock client list --json
     """
     clients = perform(Settings.of(context), "client.list", {})["clients"]
-    if as_json:
-        print_json(clients)
-        return
     columns = ("client_id", "name", "grants", "method", "roles", "scopes", "state", "created")
-    table(columns, [[_shown(client[column]) for column in columns] for client in clients])
+    listing(clients, columns, as_json=as_json)
 
 
 @app.command()
@@ -205,11 +202,7 @@ def initial_token(
     settings = Settings.of(context)
     if list_:
         found = perform(settings, "client.initial-tokens", {})["initial_tokens"]
-        if as_json:
-            print_json(found)
-        else:
-            columns = ("id", "uses", "expires")
-            table(columns, [[_shown(one[column]) for column in columns] for one in found])
+        listing(found, ("id", "uses", "expires"), as_json=as_json)
         return
     if withdraw:
         done = perform(settings, "client.withdraw", {"id": withdraw})
@@ -244,7 +237,3 @@ def _json(path: Path) -> Any:
         return json.loads(_text(path))
     except ValueError:
         raise UsageError(f"{path} is not JSON") from None
-
-
-def _shown(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

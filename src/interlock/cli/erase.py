@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.desk import Settings, perform
-from interlock.cli.output import end_with, fields, print_json, say, table, tell, working
+from interlock.cli.output import end_with, fields, listing, print_json, say, tell, working
 
 hold = typer.Typer(help="Legal holds: what must not be erased.", no_args_is_help=True)
 
@@ -113,11 +113,8 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
     Example:  interlock audit hold list --json
     """
     holds = perform(Settings.of(context), "audit.hold.list", {})["holds"]
-    if as_json:
-        print_json(holds)
-        return
     columns = ("id", "subject", "since", "until", "reason", "actor", "added")
-    table(columns, [[one[column] for column in columns] for one in holds])
+    listing(holds, columns, as_json=as_json)
 
 
 @hold.command()

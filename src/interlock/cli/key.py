@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.desk import Settings, perform
-from interlock.cli.output import fields, print_json, say, table, tell
+from interlock.cli.output import fields, listing, print_json, say, tell
 
 app = typer.Typer(help="API keys: make, list, rotate, revoke.", no_args_is_help=True)
 
@@ -56,11 +56,8 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
     keys = found["keys"]
     if not found["last_used_complete"]:
         tell("Not all of the record could be read: a key may have been used later than shown.")
-    if as_json:
-        print_json(keys)
-        return
     columns = ("id", "principal", "roles", "state", "created", "expires", "last_used")
-    table(columns, [[_shown(key[column]) for column in columns] for key in keys])
+    listing(keys, columns, as_json=as_json)
 
 
 @app.command()
@@ -106,7 +103,3 @@ def duration(text: str, option: str) -> int:
         return parse_duration(text)
     except ValueError as problem:
         raise UsageError(f"{option} {text!r} {problem}") from None
-
-
-def _shown(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)

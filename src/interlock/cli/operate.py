@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.desk import Settings, ask_node
-from interlock.cli.output import print_json, say, table, tell, working
+from interlock.cli.output import listing, print_json, say, tell, working
 
 PAUSE = 0.05  # seconds between two looks while waiting
 
@@ -87,10 +87,10 @@ def _show(found: dict[str, Any]) -> None:
     for url in found["listeners"]:
         say(f"  {url}")
     columns = ("kind", "pid", "state", "restarts", "started", "silent_seconds", "generation")
-    table(columns, [[process[column] for column in columns] for process in found["processes"]])
+    listing(found["processes"], columns)
     if found.get("exports"):
         columns = ("name", "format", "to", "state", "records", "failures", "lag_seconds")
-        table(columns, [[export[column] for column in columns] for export in found["exports"]])
+        listing(found["exports"], columns)
     say(_clock(found["time"]))
     if found.get("issuer"):
         _show_issuer(found["issuer"])
@@ -124,4 +124,4 @@ def _show_publishing(found: dict[str, Any]) -> None:
     else:
         say("published: nothing yet")
     columns = ("name", "url", "size", "confirmed", "failures", "error")
-    table(columns, [[party[column] for column in columns] for party in [*found["witnesses"], *found["places"]]])
+    listing([*found["witnesses"], *found["places"]], columns)

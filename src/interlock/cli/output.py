@@ -63,6 +63,18 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     Console().print(grid)
 
 
+def listing(found: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool = False) -> None:
+    """Things of one kind: as JSON, or a row of these columns for each."""
+    if as_json:
+        print_json(found)
+    else:
+        table(columns, [[_cell(one[column]) for column in columns] for one in found])
+
+
+def _cell(value: Any) -> Any:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Show on a terminal that something takes its time."""

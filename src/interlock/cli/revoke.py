@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from interlock.cli.desk import Settings, perform
-from interlock.cli.output import print_json, say, table, tell
+from interlock.cli.output import listing, print_json, say, tell
 
 app = typer.Typer(
     help="Revoke a token, client, user, principal, session, key, certificate or issuer: refused when this returns.",
@@ -206,11 +206,8 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
     Example:  interlock revoke list --json
     """
     found = perform(Settings.of(context), "revoke.list", {})["revocations"]
-    if as_json:
-        print_json(found)
-        return
     columns = ("what", "issued_before", "revoked", "expires", "act")
-    table(columns, [[one[column] for column in columns] for one in found])
+    listing(found, columns, as_json=as_json)
 
 
 def _revoke(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.desk import Settings, perform
-from interlock.cli.output import print_json, say, table
+from interlock.cli.output import listing, print_json, say
 
 app = typer.Typer(
     help="How risky a principal, session, client or token is, for routes with `strength: {risk: ...}`.",
@@ -83,8 +83,5 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
     Example:  interlock risk list --json
     """
     found = perform(Settings.of(context), "risk.list", {})["risks"]
-    if as_json:
-        print_json(found)
-        return
     columns = ("what", "risk", "raised", "until", "act")
-    table(columns, [[one[column] for column in columns] for one in found])
+    listing(found, columns, as_json=as_json)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.desk import Settings, perform
-from interlock.cli.output import fields, print_json, say, table
+from interlock.cli.output import fields, listing, print_json, say
 
 app = typer.Typer(
     help="Shared signals (SSF, CAEP): who is told of ended sessions and changed credentials.", no_args_is_help=True
@@ -27,11 +27,8 @@ def streams(context: typer.Context, as_json: Json = False) -> None:
     Example:  interlock signals streams --json
     """
     found = perform(Settings.of(context), "signals.streams", {})["streams"]
-    if as_json:
-        print_json(found)
-        return
     columns = ("id", "client", "method", "url", "status", "waiting", "oldest", "lost")
-    table(columns, [[one[column] for column in columns] for one in found])
+    listing(found, columns, as_json=as_json)
 
 
 @app.command()
