@@ -22,7 +22,6 @@ import base64
 import os
 import re
 import time
-from collections.abc import Sequence
 from hashlib import sha256
 from struct import Struct
 from typing import Final, Protocol
@@ -43,6 +42,7 @@ ELSEWHERE: Final = 0x01  # flag: the frame referred to is in the segment named a
 MAX_FRAME: Final = 1024 * 1024
 FRAME_HEADER: Final = Struct(">IBBBBQQQ32s")
 SHORT_HEADER: Final = Struct(">IBBBBQQQ")  # without the commitment
+SHORT_SIZE: Final = 32
 HEADER_SIZE: Final = 64
 TAG_SIZE: Final = 16
 SMALLEST_FRAME: Final = HEADER_SIZE + TAG_SIZE
@@ -50,11 +50,12 @@ MAX_PLAINTEXT: Final = MAX_FRAME - SMALLEST_FRAME - ID_SIZE
 FILE_NAME: Final = re.compile(r"\d{8}T\d{6}Z-[a-z0-9][a-z0-9-]{0,31}-[0-9a-f]{8}\.seg")
 
 _WRITER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_PACK: Final = SHORT_HEADER.pack
 _NONCE: Final = Struct(">4xQ")
-_SALTS_AT_ONCE: Final = 256
+_LAST: Final = [bytes([number]) for number in range(256)]  # of a nonce: what changes from one frame to the next
+_SALTS_AT_ONCE: Final = 1024
+_COMMITMENT: Final = sha256()  # copied for each frame, which costs less than beginning anew
 
-# What a frame is made of: event, plaintext, wall ns, `refers`, and the segment it refers to if not this one.
-Entry = tuple[int, bytes, int, int, bytes]
 RecordId = tuple[bytes, int]  # the 16-byte segment and the sequence in it: names one record for ever
 
 
@@ -102,8 +103,11 @@ class Segment:
     """The writing side: makes frames with consecutive sequences. Holds the data key; for one thread."""
 
     __slots__ = (
+        "_class",
         "_commit",
         "_encrypt",
+        "_heads",
+        "_plaintexts",
         "_salts",
         "_salts_at",
         "_salts_end",
@@ -123,6 +127,9 @@ class Segment:
         self.file_name = f"{stamp}-{header.writer}-{header.segment[:8]}.seg"
         self.subjects = subjects
         self.count = 0  # frames made so far; the next frame's sequence
+        self._class = header.class_
+        self._heads: list[bytes] = []  # of records whose frames are not made: without the commitment
+        self._plaintexts: list[bytes] = []
         self._encrypt = AESGCM(data_key).encrypt
         self._commit = commitment_key(data_key)
         self._salts = b""
@@ -168,59 +175,72 @@ class Segment:
         )
         return cls(header, data_key, SubjectSealer(segment, subject_key) if subject_key else None)
 
-    def reserve(self) -> int:
-        """The next frame's sequence, which is thereby used: `frames` makes the frame later, or nobody does."""
+    @property
+    def waiting(self) -> int:
+        """Records added whose frames are not made."""
+        return len(self._plaintexts)
+
+    def add(self, event: int, plaintext: bytes, time_ns: int, refers: int, elsewhere: bytes) -> int:
+        """Use the next sequence, which is given, for a record: `take` makes the frame later, or nobody does.
+
+        `elsewhere` is the segment in which `refers` is a sequence, when that is not this one. The plaintext MUST
+        NOT be over MAX_PLAINTEXT.
+        """
         sequence = self.count
         self.count = sequence + 1
+        if elsewhere:
+            size, flags = SMALLEST_FRAME + ID_SIZE, ELSEWHERE
+        else:
+            size, flags = SMALLEST_FRAME, 0
+        head: bytes = _PACK(size + len(plaintext), VERSION, event, self._class, flags, sequence, time_ns, refers)
+        self._heads.append(head + elsewhere if elsewhere else head)
+        self._plaintexts.append(plaintext)
         return sequence
 
-    def frames(self, first: int, entries: Sequence[Entry]) -> list[bytes]:
-        """The frames with the reserved sequences from `first` on, one for each entry.
+    def take(self) -> bytes:
+        """The frames of all records added since this was last called, one after another.
 
-        Many at once cost each of them less. MUST NOT be called twice for a sequence: its nonce would be used
-        twice. No plaintext is over MAX_PLAINTEXT.
+        Made together, each of them costs less.
         """
-        class_ = self.header.class_
-        encrypt, pack, nonce = self._encrypt, FRAME_HEADER.pack, _NONCE.pack
-        if first < self._salts_at or first + len(entries) > self._salts_end:
-            self._salts = salts(self._commit, first, max(_SALTS_AT_ONCE, len(entries)))
-            self._salts_at = first
-            self._salts_end = first + len(self._salts) // 32
+        heads, plaintexts = self._heads, self._plaintexts
+        self._heads, self._plaintexts = [], []
+        sequence = self.count - len(heads)
+        if sequence < self._salts_at or self.count > self._salts_end:
+            self._salts = salts(self._commit, sequence, max(_SALTS_AT_ONCE, len(heads)))
+            self._salts_at = sequence
+            self._salts_end = sequence + len(self._salts) // 32
         salt = self._salts
-        at = (first - self._salts_at) * 32
-        sequence = first
-        made = []
-        for event, plaintext, time_ns, refers, elsewhere in entries:
-            head = pack(
-                len(plaintext) + (SMALLEST_FRAME + ID_SIZE if elsewhere else SMALLEST_FRAME),
-                VERSION,
-                event,
-                class_,
-                ELSEWHERE if elsewhere else 0,
-                sequence,
-                time_ns,
-                refers,
-                sha256(salt[at : at + 32] + plaintext).digest(),
-            )
-            if elsewhere:
-                head += elsewhere
-            made.append(head + encrypt(nonce(sequence), plaintext, head))
+        at = (sequence - self._salts_at) * 32
+        encrypt, begin = self._encrypt, _COMMITMENT.copy
+        front = _NONCE.pack(sequence)[:-1]
+        made: list[bytes] = []
+        for head, plaintext in zip(heads, plaintexts, strict=True):
+            last = sequence & 255
+            if last == 0:
+                front = _NONCE.pack(sequence)[:-1]
+            digest = begin()
+            digest.update(b"%b%b" % (salt[at : at + 32], plaintext))
+            if len(head) == SHORT_SIZE:
+                head = b"%b%b" % (head, digest.digest())
+            else:
+                head = b"%b%b%b" % (head[:SHORT_SIZE], digest.digest(), head[SHORT_SIZE:])
+            made.append(head)
+            made.append(encrypt(b"%b%b" % (front, _LAST[last]), plaintext, head))
             at += 32
             sequence += 1
-        return made
+        return b"".join(made)
 
     def frame(
         self, event: int, plaintext: bytes, time_ns: int, refers: int = NOTHING, elsewhere: bytes = b""
     ) -> tuple[int, bytes]:
-        """The next frame alone: its sequence and its bytes.
+        """The next frame alone, when none waits: its sequence and its bytes.
 
-        `elsewhere` is the segment in which `refers` is a sequence, when that is not this one. A plaintext over
-        MAX_PLAINTEXT raises `RecordError` and uses no sequence.
+        A plaintext over MAX_PLAINTEXT raises `RecordError` and uses no sequence.
         """
         if len(plaintext) > MAX_PLAINTEXT:
             raise RecordError(f"a record of {len(plaintext)} bytes is too large")
-        sequence = self.reserve()
-        return sequence, self.frames(sequence, [(event, plaintext, time_ns, refers, elsewhere)])[0]
+        assert not self._heads
+        return self.add(event, plaintext, time_ns, refers, elsewhere), self.take()
 
 
 class FrameReader:

@@ -23,7 +23,7 @@ from interlock.audit.attest import AttestPage
 from interlock.audit.entries import Act, SegmentEnd, encode
 from interlock.audit.files import FULL, Files, boot_id, write_all
 from interlock.audit.reserve import Reserve
-from interlock.audit.segment import MAX_PLAINTEXT, NOTHING, Entry, Recipient, RecordId, Segment
+from interlock.audit.segment import MAX_PLAINTEXT, NOTHING, Recipient, RecordId, Segment
 from interlock.audit.subjects import Subject
 from interlock.clock import SECOND, Clock, SystemClock
 from interlock.errors import InterlockError, RecordError, RecordUnavailable
@@ -129,8 +129,7 @@ class SegmentWriter:
         self._past = (0, 0)  # frames and bytes of the segments before this one
         self._held: list[_Open] = []  # given up, but their locks say that this writer still lives
         self._dirty: list[_Open] = []  # flushed as durable, and not synced
-        self._durable = False  # a frame in `_pending` asks for a sync
-        self._pending: list[Entry] = []  # with the last sequences that the segment reserved
+        self._durable = False  # a frame not flushed asks for a sync
         self._damage: list[dict[str, object]] = []  # to be told in the next segment
         self._retry_at = 0
         self._look_at = 0
@@ -138,7 +137,7 @@ class SegmentWriter:
     @property
     def pending(self) -> int:
         """Frames appended and not flushed."""
-        return len(self._pending)
+        return 0 if self._file is None else self._file.segment.waiting
 
     @property
     def frames(self) -> int:
@@ -154,7 +153,7 @@ class SegmentWriter:
         """Decide which segment the next record goes to; begins one where needed, or raises `RecordUnavailable`."""
         file = self._file
         now = self._wall()
-        if file is None or (now >= file.ends_ns and not self._pending):
+        if file is None or (now >= file.ends_ns and not file.segment.waiting):
             self._turn(now)
         self._settled = now
 
@@ -175,7 +174,7 @@ class SegmentWriter:
         file = self._file
         if file is None or not self._superseded(file):
             return
-        if self._pending:
+        if file.segment.waiting:
             file.ends_ns = 0  # with the next record after them
         else:
             self._finish(file)
@@ -192,18 +191,17 @@ class SegmentWriter:
             self._settled = 0
         else:
             now = self._wall()
-        if file is None or (now >= file.ends_ns and not self._pending):
+        if file is None or (now >= file.ends_ns and not file.segment.waiting):
             file = self._turn(now)
         if len(payload) > MAX_PLAINTEXT:
             raise RecordError(f"a record of {len(payload)} bytes is too large")
         segment = file.segment
-        sequence = segment.reserve()
         if refers is None:
-            self._pending.append((event, payload, now, NOTHING, b""))
+            sequence = segment.add(event, payload, now, NOTHING, b"")
         elif refers[0] == segment.id:
-            self._pending.append((event, payload, now, refers[1], b""))
+            sequence = segment.add(event, payload, now, refers[1], b"")
         else:
-            self._pending.append((event, payload, now, refers[1], refers[0]))
+            sequence = segment.add(event, payload, now, refers[1], refers[0])
         if durable:
             self._durable = True
         return segment.id, sequence
@@ -211,16 +209,14 @@ class SegmentWriter:
     def flush(self) -> None:
         """Hand all appended frames to the kernel, or raise `RecordUnavailable` and forget them."""
         self._settled = 0
-        if not self._pending:
-            return
-        entries, self._pending = self._pending, []
-        durable, self._durable = self._durable, False
         file = self._file
-        assert file is not None
+        if file is None or not file.segment.waiting:
+            return
+        durable, self._durable = self._durable, False
         if self._spoiled(file):
             self._give_up(file, "a sync failed")
             raise RecordUnavailable("the segment could not be put on disk; the next one will be tried")
-        self._write(file, b"".join(file.segment.frames(file.segment.count - len(entries), entries)))
+        self._write(file, file.segment.take())
         if durable and file not in self._dirty:
             self._dirty.append(file)
         if self.tight:
@@ -289,9 +285,8 @@ class SegmentWriter:
         segment = file.segment
         if segment.subjects is None:
             return subject.value
-        sequence = segment.reserve()
-        payload = segment.subjects.seal(sequence, subject)
-        self._pending.append((SUBJECT, payload, self._settled or self._wall(), NOTHING, b""))
+        payload = segment.subjects.seal(segment.count, subject)
+        sequence = segment.add(SUBJECT, payload, self._settled or self._wall(), NOTHING, b"")
         if len(file.known) >= KNOWN:
             file.known.clear()
         file.known[subject.kind, subject.value, subject.more] = sequence
@@ -327,8 +322,7 @@ class SegmentWriter:
         damage, self._damage = self._damage, []
         for details in damage:
             act = encode(Act(f"process:{self.writer}", details))
-            file.segment.reserve()
-            self._pending.append((Event.RECORD_DAMAGED.code, act, now, NOTHING, b""))
+            file.segment.add(Event.RECORD_DAMAGED.code, act, now, NOTHING, b"")
         return file
 
     def _begin(self, now: int) -> _Open:
@@ -418,7 +412,6 @@ class SegmentWriter:
         self._damage.append({"file": file.path.name, "offset": file.offset, "count": file.segment.count, "why": why})
         self._leave(file)
         self.failures += 1
-        self._pending.clear()
         self._durable = False
         self._held.append(file)  # and it stays in `_dirty`: the next ticket MUST fail for what was flushed into it
 

@@ -180,17 +180,17 @@ def test_what_names_no_record_is_refused(text: str) -> None:
 
 
 def test_frames_made_together_are_the_frames_made_alone() -> None:
-    """Over the end of a stretch of salts, too, and after reserved sequences that were given up."""
+    """Over the end of a stretch of salts, too."""
     entries = [
-        (number % 7, b"%d" % number, number, number, bytes(16) if number % 5 == 0 else b"") for number in range(700)
+        (number % 7, b"%d" % number, number, number, bytes(16) if number % 5 == 0 else b"") for number in range(3000)
     ]
     alone, together = Segment(HEADER, KEY), Segment(HEADER, KEY)
     expected = [alone.frame(event, text, time, refers, other)[1] for event, text, time, refers, other in entries]
-    made: list[bytes] = []
-    for start, end in ((0, 1), (1, 250), (250, 260), (260, 600), (600, 700)):
-        for _ in entries[start:end]:
-            together.reserve()
-        if start != 250:
-            made += together.frames(start, entries[start:end])
-    assert made == expected[:250] + expected[260:]
-    assert all(FrameReader(KEY).open(frame) == b"%d" % number for number, frame in enumerate(made[:250]))
+    for start, end in ((0, 1), (1, 250), (250, 260), (260, 600), (600, 1100), (1100, 3000)):
+        added = [together.add(*entry) for entry in entries[start:end]]
+        assert added == list(range(start, end))
+        assert together.waiting == end - start
+        assert together.take() == b"".join(expected[start:end])
+    assert (together.waiting, together.take()) == (0, b"")
+    opener = FrameReader(KEY)
+    assert all(opener.open(frame) == b"%d" % number for number, frame in enumerate(expected))
