@@ -25,7 +25,18 @@ from interlock.audit.tiles import Tiles
 from interlock.audit.watch import Watch
 from interlock.clock import SECOND, Clock
 from interlock.errors import LogError, RecordError
-from interlock.tlog import EMPTY_ROOT, HASH_SIZE, TILE_WIDTH, Checkpoint, Tile, TiledTree, TileReader, Tree, grown_tiles
+from interlock.tlog import (
+    EMPTY_ROOT,
+    HASH_SIZE,
+    TILE_WIDTH,
+    Checkpoint,
+    Tile,
+    TiledTree,
+    TileReader,
+    Tree,
+    cut,
+    grown_tiles,
+)
 
 CHECKPOINT = "checkpoint"
 PUBLISHED = "published"  # one with witnesses' cosignatures; put there by control
@@ -168,7 +179,7 @@ class RecordTree:
         return True
 
     def _take(self, leaves: bytes) -> None:
-        self._new += [leaves[at : at + HASH_SIZE] for at in range(0, len(leaves), HASH_SIZE)]
+        self._new += cut(leaves)
 
     def _write_tiles(self) -> None:
         while self._new or self._unwritten:

@@ -22,11 +22,11 @@ from interlock.audit.tree import CHECKPOINT, PUBLISHED, Edge, read_checkpoint
 from interlock.errors import LogError, RecordError
 from interlock.tlog import (
     EMPTY_ROOT,
-    HASH_SIZE,
     TILE_WIDTH,
     Checkpoint,
     TiledTree,
     Tree,
+    cut,
     parse_checkpoint,
     parse_note,
 )
@@ -77,7 +77,7 @@ class TreeCheck:
         """The leaves of one seal."""
         if self._quick:
             return
-        self._leaves += [leaves[at : at + HASH_SIZE] for at in range(0, len(leaves), HASH_SIZE)]
+        self._leaves += cut(leaves)
         if len(self._leaves) >= _AT_ONCE:
             self._grow()
 

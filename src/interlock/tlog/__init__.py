@@ -22,7 +22,7 @@ from interlock.tlog.cosignature import (
     verify_cosignatures,
 )
 from interlock.tlog.leaf import LEAF_PREFIX, leaf_hash
-from interlock.tlog.node import EMPTY_ROOT, HASH_SIZE, MAX_SIZE, NODE_PREFIX, node_hash
+from interlock.tlog.node import EMPTY_ROOT, HASH_SIZE, MAX_SIZE, NODE_PREFIX, cut, node_hash
 from interlock.tlog.note import (
     Ed25519Signer,
     Ed25519Verifier,
@@ -113,6 +113,7 @@ __all__ = [
     "WitnessPolicy",
     "changed_tiles",
     "consistency_proof",
+    "cut",
     "extend",
     "format_add_checkpoint",
     "format_checkpoint",

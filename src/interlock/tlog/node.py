@@ -23,12 +23,23 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 def parents(hashes: list[bytes]) -> list[bytes]:
     """The hash of each pair of neighbours; an odd last one is left out."""
-    made = []
+    begin = _NODE.copy
+    made: list[bytes] = []
     for at in range(1, len(hashes), 2):
-        node = _NODE.copy()
-        node.update(hashes[at - 1] + hashes[at])
+        node = begin()
+        node.update(b"%b%b" % (hashes[at - 1], hashes[at]))
         made.append(node.digest())
     return made
+
+
+def cut(joined: bytes) -> list[bytes]:
+    """Hashes that stand one after another, each by itself."""
+    return [joined[at : at + HASH_SIZE] for at in range(0, len(joined), HASH_SIZE)]
+
+
+def all_hashes(those: Sequence[bytes]) -> bool:
+    """Whether each is as long as a hash."""
+    return all(len(one) == HASH_SIZE for one in those)
 
 
 def split(width: int) -> int:

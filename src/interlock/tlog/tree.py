@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from interlock.errors import LogError
-from interlock.tlog.node import HASH_SIZE, MAX_SIZE, fold, parents
+from interlock.tlog.node import HASH_SIZE, MAX_SIZE, all_hashes, fold, parents
 
 TILE_HEIGHT: Final = 8  # C2SP tlog-tiles, "Merkle Tree": a tile spans eight levels
 
@@ -64,7 +64,7 @@ class Tree:
         """Add leaf hashes (32 bytes each, RFC 9162 section 2.1.1) in order. Raises LogError on another length."""
         before = self._size
         size = before + len(leaves)
-        if not set(map(len, leaves)) <= {HASH_SIZE}:
+        if not all_hashes(leaves):
             raise LogError(f"a leaf hash is {HASH_SIZE} bytes")
         if size > MAX_SIZE:
             raise LogError("the tree is full")
