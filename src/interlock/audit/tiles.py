@@ -53,27 +53,28 @@ class Tiles:
 
     def write(self, tiles: Iterable[tuple[Tile, bytes]]) -> None:
         """Put them on disk under their names, or raise `OSError`; some may be there then, and nothing is lost."""
-        folders: dict[Path, None] = {}
+        folders: dict[str, Path] = {}  # written to, by their place in the log
         try:
             self._write(tiles, folders)
-            for folder in folders:
+            for folder in folders.values():
                 self._files.sync_folder(folder)
         finally:
-            for folder in folders:
+            for folder in folders.values():
                 self._noted(folder)
 
-    def _write(self, tiles: Iterable[tuple[Tile, bytes]], folders: dict[Path, None]) -> None:
+    def _write(self, tiles: Iterable[tuple[Tile, bytes]], folders: dict[str, Path]) -> None:
         """Some at a time: what is synced together, a journaling file system commits once and not for each file."""
         left = iter(tiles)
         while some := list(islice(left, TOGETHER)):
             made: list[tuple[int, Path, Path]] = []
             try:
                 for tile, data in some:
-                    path = self._log / tile.path
-                    self._make_folder(path.parent)
-                    folders[path.parent] = None
-                    aside = path.with_name(f".{path.name}.new")
-                    made.append((create_anew(self._files, aside), aside, path))
+                    place, _, name = tile.path.rpartition("/")
+                    if (folder := folders.get(place)) is None:
+                        self._make_folder(self._log / place)
+                        folder = folders[place] = self._log / place
+                    aside = folder / f".{name}.new"
+                    made.append((create_anew(self._files, aside), aside, folder / name))
                     write_all(self._files, made[-1][0], data, 0)
                 for fd, _, _ in made:
                     self._files.fdatasync(fd)
