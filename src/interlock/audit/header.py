@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from interlock.errors import RecordError
 
-MAGIC = b"ILKSEG1\n"
-VERSION = 1
-CLASS_STANDARD = 0  # retention class
-MAX_HEADER = 64 * 1024
-ID_SIZE = 16
+MAGIC: Final = b"ILKSEG1\n"
+VERSION: Final = 1
+CLASS_STANDARD: Final = 0  # retention class
+MAX_HEADER: Final = 64 * 1024
+ID_SIZE: Final = 16
 
 
 class SegmentHeader(msgspec.Struct, frozen=True):

@@ -94,7 +94,8 @@ class Walk:
 
 def _whole(data: bytes, at: int) -> int:
     """A number of eight bytes. Compiled, this costs less than `struct` does."""
-    return _half(data, at) * 0x1_0000_0000 + _half(data, at + 4)
+    high, low = _half(data, at), _half(data, at + 4)
+    return high * 0x1_0000_0000 + low if high else low
 
 
 def _half(data: bytes, at: int) -> int:

@@ -41,8 +41,7 @@ NOTHING: Final = 2**64 - 1  # `refers` of a frame that refers to no other
 ELSEWHERE: Final = 0x01  # flag: the frame referred to is in the segment named after the header
 MAX_FRAME: Final = 1024 * 1024
 FRAME_HEADER: Final = Struct(">IBBBBQQQ32s")
-SHORT_HEADER: Final = Struct(">IBBBBQQQ")  # without the commitment
-SHORT_SIZE: Final = 32
+SHORT_SIZE: Final = 32  # without the commitment
 HEADER_SIZE: Final = 64
 TAG_SIZE: Final = 16
 SMALLEST_FRAME: Final = HEADER_SIZE + TAG_SIZE
@@ -50,7 +49,7 @@ MAX_PLAINTEXT: Final = MAX_FRAME - SMALLEST_FRAME - ID_SIZE
 FILE_NAME: Final = re.compile(r"\d{8}T\d{6}Z-[a-z0-9][a-z0-9-]{0,31}-[0-9a-f]{8}\.seg")
 
 _WRITER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_PACK: Final = SHORT_HEADER.pack
+_SHORT: Final = Struct(">IIQQQ")  # the four bytes after the length as one number, which costs less
 _NONCE: Final = Struct(">4xQ")
 _LAST: Final = [bytes([number]) for number in range(256)]  # of a nonce: what changes from one frame to the next
 _SALTS_AT_ONCE: Final = 1024
@@ -103,7 +102,6 @@ class Segment:
     """The writing side: makes frames with consecutive sequences. Holds the data key; for one thread."""
 
     __slots__ = (
-        "_class",
         "_commit",
         "_encrypt",
         "_heads",
@@ -111,6 +109,7 @@ class Segment:
         "_salts",
         "_salts_at",
         "_salts_end",
+        "_what",
         "count",
         "file_name",
         "head",
@@ -127,7 +126,7 @@ class Segment:
         self.file_name = f"{stamp}-{header.writer}-{header.segment[:8]}.seg"
         self.subjects = subjects
         self.count = 0  # frames made so far; the next frame's sequence
-        self._class = header.class_
+        self._what = int.from_bytes(bytes((VERSION, 0, header.class_, 0)), "big")  # of each frame: version and class
         self._heads: list[bytes] = []  # of records whose frames are not made: without the commitment
         self._plaintexts: list[bytes] = []
         self._encrypt = AESGCM(data_key).encrypt
@@ -186,13 +185,15 @@ class Segment:
         `elsewhere` is the segment in which `refers` is a sequence, when that is not this one. The plaintext MUST
         NOT be over MAX_PLAINTEXT.
         """
+        assert event < 256
         sequence = self.count
         self.count = sequence + 1
         if elsewhere:
             size, flags = SMALLEST_FRAME + ID_SIZE, ELSEWHERE
         else:
             size, flags = SMALLEST_FRAME, 0
-        head: bytes = _PACK(size + len(plaintext), VERSION, event, self._class, flags, sequence, time_ns, refers)
+        what = self._what + event * 0x1_0000 + flags
+        head: bytes = _SHORT.pack(size + len(plaintext), what, sequence, time_ns, refers)
         self._heads.append(head + elsewhere if elsewhere else head)
         self._plaintexts.append(plaintext)
         return sequence
@@ -214,18 +215,19 @@ class Segment:
         encrypt, begin = self._encrypt, _COMMITMENT.copy
         front = _NONCE.pack(sequence)[:-1]
         made: list[bytes] = []
-        for head, plaintext in zip(heads, plaintexts, strict=True):
+        for number, head in enumerate(heads):
+            plaintext = plaintexts[number]
             last = sequence & 255
             if last == 0:
                 front = _NONCE.pack(sequence)[:-1]
             digest = begin()
             digest.update(b"%b%b" % (salt[at : at + 32], plaintext))
             if len(head) == SHORT_SIZE:
-                head = b"%b%b" % (head, digest.digest())
+                clear = b"%b%b" % (head, digest.digest())
             else:
-                head = b"%b%b%b" % (head[:SHORT_SIZE], digest.digest(), head[SHORT_SIZE:])
-            made.append(head)
-            made.append(encrypt(b"%b%b" % (front, _LAST[last]), plaintext, head))
+                clear = b"%b%b%b" % (head[:SHORT_SIZE], digest.digest(), head[SHORT_SIZE:])
+            made.append(clear)
+            made.append(encrypt(b"%b%b" % (front, _LAST[last]), plaintext, clear))
             at += 32
             sequence += 1
         return b"".join(made)
