@@ -49,7 +49,7 @@ MAX_PLAINTEXT: Final = MAX_FRAME - SMALLEST_FRAME - ID_SIZE
 FILE_NAME: Final = re.compile(r"\d{8}T\d{6}Z-[a-z0-9][a-z0-9-]{0,31}-[0-9a-f]{8}\.seg")
 
 _WRITER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_SHORT: Final = Struct(">IIQQQ")  # the four bytes after the length as one number, which costs less
+_SHORT: Final = Struct(">IIQQQ").pack  # the four bytes after the length as one number, which costs less
 _NONCE: Final = Struct(">4xQ")
 _LAST: Final = [bytes([number]) for number in range(256)]  # of a nonce: what changes from one frame to the next
 _SALTS_AT_ONCE: Final = 1024
@@ -125,7 +125,7 @@ class Segment:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(header.opened_ns // 1_000_000_000))
         self.file_name = f"{stamp}-{header.writer}-{header.segment[:8]}.seg"
         self.subjects = subjects
-        self.count = 0  # frames made so far; the next frame's sequence
+        self.count = 0  # records added so far; the next frame's sequence
         self._what = int.from_bytes(bytes((VERSION, 0, header.class_, 0)), "big")  # of each frame: version and class
         self._heads: list[bytes] = []  # of records whose frames are not made: without the commitment
         self._plaintexts: list[bytes] = []
@@ -187,15 +187,15 @@ class Segment:
         """
         assert event < 256
         sequence = self.count
-        self.count = sequence + 1
         if elsewhere:
             size, flags = SMALLEST_FRAME + ID_SIZE, ELSEWHERE
         else:
             size, flags = SMALLEST_FRAME, 0
         what = self._what + event * 0x1_0000 + flags
-        head: bytes = _SHORT.pack(size + len(plaintext), what, sequence, time_ns, refers)
+        head: bytes = _SHORT(size + len(plaintext), what, sequence, time_ns, refers)
         self._heads.append(head + elsewhere if elsewhere else head)
         self._plaintexts.append(plaintext)
+        self.count = sequence + 1
         return sequence
 
     def take(self) -> bytes:
