@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from heapq import merge
 from itertools import groupby
 from operator import itemgetter
+from typing import TypeVar
 
 import msgspec
 
@@ -39,6 +40,8 @@ from interlock.store import Revocations, State
 from interlock.store.clients import Clients
 from interlock.store.risks import Risks
 
+T = TypeVar("T")
+
 
 @dataclass
 class SnapshotBuilder:
@@ -53,10 +56,14 @@ class SnapshotBuilder:
 
     def build(self, node: NodeSpec, routes: Iterable[RouteSpec]) -> int:
         """Write a snapshot of `node`, `routes` and the state; gives its generation."""
+        return self.beside(lambda: self._build(node, routes))
+
+    def beside(self, work: Callable[[], T]) -> T:
+        """Do what takes long beside the calls, such as reading ten thousand routes."""
         if not self.gently:
-            return self._build(node, routes)
+            return work()
         with ThreadPoolExecutor(1, "build", initializer=_give_way) as thread:
-            return thread.submit(self._build, node, routes).result()
+            return thread.submit(work).result()
 
     def _build(self, node: NodeSpec, routes: Iterable[RouteSpec]) -> int:
         # Read before the state is, so that what happens meanwhile is in the change log after it.

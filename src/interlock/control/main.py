@@ -144,7 +144,7 @@ class Control:
             # What the file says of KEKs now is what every process finds when it starts again.
             await self._reload(peer.actor)
         if op == "plan":
-            return await self._lanes.change(self._plan)
+            return await self._lanes.change(lambda: self._builder.beside(self._plan))
         if op == "audit.prune":
             return await self._house.prune(peer.actor, dry_run=operation.read(arguments).dry_run)
         done = await self._lanes.run(operation.lane, self._work(op, arguments, peer, row))
@@ -198,7 +198,8 @@ class Control:
         self._log.info("reloaded", generation=generation, by=str(actor), waiting=waiting)
         for warning in config.warnings:
             self._log.warning(str(warning))
-        return {"generation": generation, "changes": changes_between(before, config), "waiting": waiting}
+        changes = self._builder.beside(lambda: changes_between(before, config))
+        return {"generation": generation, "changes": changes, "waiting": waiting}
 
     def _reload_by_signal(self) -> None:
         async def reload() -> None:

@@ -55,8 +55,8 @@ def apply(
     except OSError as problem:
         raise NodeError(f"{file} cannot be read: {problem.strerror}") from None
     try:
-        config = load_checked(file, data)
-        changes = changes_between(before, config) if before is not None else []
+        config = builder.beside(lambda: load_checked(file, data))
+        changes = builder.beside(lambda: changes_between(before, config)) if before is not None else []
         _refuse_what_needs_a_restart(changes)
         if before is not None and before.keys != config.keys:
             open_keyring(config.keys, paths.keys).check()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("interlock.gateway")
 
-MATCHES: Final = 8192  # (method, host, target) remembered
+MATCHES: Final = 8192  # (method, host, target) remembered, and as many again of those that came before them
 MATCHED: Final = 256  # bytes of the longest target that is remembered: anybody can send one
 
 
@@ -70,6 +70,7 @@ class Pipeline:
         self._wall = wall
         self.monotonic = monotonic
         self._matches: dict[tuple[str, bytes, bytes], Matched] = {}
+        self._matches_before: dict[tuple[str, bytes, bytes], Matched] = {}
         self._matched_by: object = None  # the snapshot `_matches` was made from
         self._random = random.Random()  # noqa: S311 - makes trace ids, which are no secret
         self._followed = 0  # calls under way that were asked about since the last sweep
@@ -325,7 +326,7 @@ class Pipeline:
     def _match(self, head: RequestHead, peer: Peer) -> Matched | Refusal:
         live = self._state.live
         if self._matched_by is not live:
-            self._matches = {}
+            self._matches, self._matches_before = {}, {}
             self._matched_by = live
         if head.method == "OPTIONS":  # depends on more than the key
             found = live.match(head)
@@ -335,10 +336,10 @@ class Pipeline:
             if cached is not None:
                 found = cached
             else:
-                found = live.match(head)
+                found = self._matches_before.pop(key, None) or live.match(head)
                 if not isinstance(found, Refusal) and len(head.target) <= MATCHED:
                     if len(self._matches) >= MATCHES:
-                        self._matches.clear()
+                        self._matches_before, self._matches = self._matches, {}
                     self._matches[key] = found
         if peer.entry >= 0 and peer.misdirected(head.hostname):
             return Refusal(Reason.MISDIRECTED)

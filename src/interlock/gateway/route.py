@@ -13,7 +13,7 @@ from interlock.gateway.upstream import Pool
 from interlock.identity import Authenticate, Strength
 from interlock.limits import Limit
 from interlock.policy import Allow
-from interlock.snapshot import RouteSpec, ServiceSpec
+from interlock.snapshot import CorsSpec, RouteSpec, ServiceSpec
 from interlock.snapshot.spec import ISSUER_SERVICE
 
 
@@ -22,6 +22,7 @@ class Route:
 
     __slots__ = (
         "allow",
+        "asks_params",
         "authenticate",
         "body_limit",
         "conditional",
@@ -35,7 +36,6 @@ class Route:
         "preflight_limit",
         "same_network",
         "service",
-        "spec",
         "strength",
         "subjects",
         "timeout",
@@ -53,12 +53,12 @@ class Route:
         strength: Strength | None,
         allow: Allow,
         conditional: bool,
+        cors: CorsSpec | None,
         limit: Limit | None,
         preflight_limit: Limit | None,
     ) -> None:
-        self.spec = spec
         self.id = spec.id
-        self.service = spec.service
+        self.service = service.name
         self.own = spec.service == ISSUER_SERVICE  # a part of the node itself, which is told who is connected
         self.authenticate = authenticate
         self.vouched = vouched
@@ -66,7 +66,7 @@ class Route:
         self.same_network = spec.strength is not None and spec.strength.same_network
         self.allow = allow
         self.conditional = conditional  # whether `allow` wants to know the call
-        self.cors = spec.cors
+        self.cors = cors
         self.limit = limit
         self.preflight_limit = preflight_limit  # of nobody known, hence per address
         self.pool = pool
@@ -74,7 +74,8 @@ class Route:
         self.timeout = spec.timeout_ns / 1e9
         self.durable = spec.durable
         self.forward_credentials = service.forward_credentials
-        self.subjects: list[Places] = _places(spec)  # none: no path identifies anybody
+        self.subjects = _places(spec)  # none: no path identifies anybody
+        self.asks_params = conditional or bool(self.subjects)
 
     def identifying(self, segments: tuple[str, ...], params: Mapping[str, str]) -> dict[int, str]:
         """Which segments of a path that matched identify somebody, and as what: number to kind.
@@ -111,7 +112,7 @@ class Places:
         self.kinds = kinds  # segment number to kind
 
 
-def _places(spec: RouteSpec) -> list[Places]:
+def _places(spec: RouteSpec) -> tuple[Places, ...]:
     kinds = {param: kind for kind, param in spec.subject.items()}
     found = []
     for pattern in spec.patterns:
@@ -120,7 +121,7 @@ def _places(spec: RouteSpec) -> list[Places]:
         if where:
             literals = [(at, text) for at, text in enumerate(pattern.segments) if not text.startswith("{")]
             found.append(Places(len(pattern.segments), tuple(name for _, name in params), literals, where))
-    return found
+    return tuple(found)
 
 
 class Matched:

@@ -14,6 +14,11 @@ from typing import Final, NamedTuple
 from interlock.snapshot import PatternSpec
 
 PREFIX: Final = 1 << 62  # or-ed to a length: patterns that hold everything beneath
+_KIND: Final = 32  # bits of an entry above which its kind stands
+_ROUTE: Final = (1 << _KIND) - 1
+
+
+NOTHING: Final[Mapping[str, str]] = {}
 
 
 class Match(NamedTuple):
@@ -29,8 +34,19 @@ class NotAllowed(NamedTuple):
     allow: bytes
 
 
-# One pattern: methods (None: any), route, names of the parameters in order.
-_Entry = tuple[frozenset[str] | None, int, tuple[str, ...]]
+class _Kind:
+    """What patterns have in common: methods (None: any), and the names of the parameters in order."""
+
+    __slots__ = ("methods", "names")
+
+    def __init__(self, methods: frozenset[str] | None, names: tuple[str, ...]) -> None:
+        self.methods = methods
+        self.names = names
+
+
+# One pattern: its route and, above that, the number of its kind. Plain numbers, since there are many of them and the
+# garbage collector, which holds up every call, passes them over.
+_Entry = int
 # Of one host, length and mask: literal segments -> one entry, or several that differ in methods.
 _Literals = dict[tuple[str, ...] | str, _Entry | list[_Entry]]
 
@@ -95,9 +111,10 @@ class _Host:
 class Router:
     """Immutable once built."""
 
-    __slots__ = ("_any", "_hosts", "_wildcards")
+    __slots__ = ("_any", "_hosts", "_kinds", "_wildcards")
 
     def __init__(self) -> None:
+        self._kinds: list[_Kind] = []
         self._hosts: dict[str, _Host] = {}
         self._wildcards: dict[str, _Host] = {}  # by what follows the "*"
         self._any: _Host | None = None
@@ -106,8 +123,7 @@ class Router:
     def build(cls, patterns: Iterable[tuple[int, PatternSpec]]) -> Router:
         """A router over (route number, pattern)."""
         router = cls()
-        methods: dict[tuple[str, ...], frozenset[str]] = {}
-        names: dict[tuple[str, ...], tuple[str, ...]] = {}
+        kinds: dict[tuple[tuple[str, ...] | None, tuple[str, ...]], int] = {}
         for route, pattern in patterns:
             mask = 0
             literals = []
@@ -118,16 +134,19 @@ class Router:
                 else:
                     mask |= 1 << at
                     literals.append(segment)
-            allowed = None
-            if pattern.methods is not None:
-                key = tuple(pattern.methods)
-                allowed = methods.get(key) or methods.setdefault(key, frozenset(key))
-            named = tuple(params)
-            entry = (allowed, route, names.setdefault(named, named))
+            methods = None if pattern.methods is None else tuple(pattern.methods)
+            names = tuple(params)
+            kind = kinds.get((methods, names), -1)
+            if kind < 0:
+                kind = kinds[methods, names] = len(kinds)
+                router._kinds.append(_Kind(None if methods is None else frozenset(methods), names))
+            entry = kind << _KIND | route
             table = router._host(pattern.host).shape(len(pattern.segments), mask, pattern.prefix).table
             where = literals[0] if len(literals) == 1 else tuple(literals)
-            known = table.setdefault(where, entry)
-            if known is not entry:
+            known = table.get(where)
+            if known is None:
+                table[where] = entry
+            else:
                 table[where] = [*known, entry] if isinstance(known, list) else [known, entry]
         for host in (*router._hosts.values(), *router._wildcards.values(), router._any):
             if host is not None:
@@ -147,19 +166,19 @@ class Router:
                 for shape in shapes:
                     found = shape.find(segments)
                     if found is not None:
-                        entry = _for_method(found, method)
-                        if entry is not None:
-                            return _matched(entry, shape, segments)
-                        seen = _methods(found, seen)
+                        entry = self._for_method(found, method)
+                        if entry >= 0:
+                            return self._matched(entry, shape, segments)
+                        seen = self._methods(found, seen)
             for length, shapes in patterns.prefixes:
                 if length <= len(segments):
                     for shape in shapes:
                         found = shape.find(segments)
                         if found is not None:
-                            entry = _for_method(found, method)
-                            if entry is not None:
-                                return _matched(entry, shape, segments)
-                            seen = _methods(found, seen)
+                            entry = self._for_method(found, method)
+                            if entry >= 0:
+                                return self._matched(entry, shape, segments)
+                            seen = self._methods(found, seen)
         if seen is None:
             return None
         return NotAllowed(", ".join(sorted(seen)).encode("ascii"))
@@ -193,32 +212,30 @@ class Router:
             found.append(self._any)
         return found
 
+    def _matched(self, entry: _Entry, shape: _Shape, segments: tuple[str, ...]) -> Match:
+        route = entry & _ROUTE
+        names = self._kinds[entry >> _KIND].names
+        if not names:
+            return Match(route, NOTHING)
+        return Match(route, {name: segments[at] for name, at in zip(names, shape.params, strict=True)})
 
-_NOTHING: Final[Mapping[str, str]] = {}
+    def _for_method(self, found: _Entry | list[_Entry], method: str) -> _Entry:
+        """The entry for a method, one that names it before one that takes any; -1: there is none."""
+        if isinstance(found, int):
+            methods = self._kinds[found >> _KIND].methods
+            return found if methods is None or method in methods else -1
+        anything = -1
+        for entry in found:
+            methods = self._kinds[entry >> _KIND].methods
+            if methods is None:
+                if anything < 0:
+                    anything = entry
+            elif method in methods:
+                return entry
+        return anything
 
-
-def _matched(entry: _Entry, shape: _Shape, segments: tuple[str, ...]) -> Match:
-    _, route, names = entry
-    if not names:
-        return Match(route, _NOTHING)
-    return Match(route, {name: segments[at] for name, at in zip(names, shape.params, strict=True)})
-
-
-def _for_method(found: _Entry | list[_Entry], method: str) -> _Entry | None:
-    if isinstance(found, tuple):
-        methods = found[0]
-        return found if methods is None or method in methods else None
-    for entry in found:
-        if entry[0] is not None and method in entry[0]:
-            return entry
-    for entry in found:
-        if entry[0] is None:
-            return entry
-    return None
-
-
-def _methods(found: _Entry | list[_Entry], seen: set[str] | None) -> set[str]:
-    seen = set() if seen is None else seen
-    for entry in found if isinstance(found, list) else (found,):
-        seen.update(entry[0] or ())
-    return seen
+    def _methods(self, found: _Entry | list[_Entry], seen: set[str] | None) -> set[str]:
+        seen = set() if seen is None else seen
+        for entry in found if isinstance(found, list) else (found,):
+            seen.update(self._kinds[entry >> _KIND].methods or ())
+        return seen

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import msgspec
 
@@ -21,23 +21,25 @@ from interlock.clock import SECOND
 from interlock.errors import SnapshotError
 from interlock.gateway.cors import is_preflight
 from interlock.gateway.http1 import Malformed, RequestHead
-from interlock.gateway.paths import canonicalize
+from interlock.gateway.paths import Target, canonicalize
 from interlock.gateway.route import Matched, Route
-from interlock.gateway.router import NotAllowed, Router
+from interlock.gateway.router import NOTHING, Match, NotAllowed, Router
 from interlock.gateway.upstream import Pool, Totals
 from interlock.identity import (
     ApiKeyVerifier,
+    Authenticate,
     CertificateVerifier,
     ProofGuard,
     RoleTable,
+    Strength,
     TokenVerifier,
     compile_authenticator,
     compile_strength,
 )
 from interlock.limits import Limit, compile_limits
 from interlock.model import Reason, Refusal
-from interlock.policy import compile_allow, needs_facts
-from interlock.snapshot import NodePage, NodeSpec, RouteSpec, Snapshot
+from interlock.policy import Allow, compile_allow, needs_facts
+from interlock.snapshot import CorsSpec, NodePage, NodeSpec, RouteSpec, Snapshot, ZoneSpec
 from interlock.snapshot.changes import Change, KeyAdded, NotBefore, Revoked, Risk, read_changes
 from interlock.snapshot.counters import CounterTable
 from interlock.snapshot.page import EPOCH, GENERATION
@@ -152,7 +154,7 @@ class Live:
         self.node = snapshot.node
         self._router = router
         self._compiler = compiler
-        self._routes: dict[int, Route] = {}
+        self._routes: list[Route | None] = [None] * snapshot.route_count
 
     def match(self, head: RequestHead) -> Matched | Refusal:
         """The route of a request, on its one canonical path."""
@@ -169,20 +171,36 @@ class Live:
                 if other is not None and not isinstance(other, NotAllowed):
                     route = self.route(other.route)
                     if route.cors is not None:
-                        return Matched(route, target, other.params, preflight=True)
+                        return _matched(route, target, other, preflight=True)
         if isinstance(found, NotAllowed):
             return Refusal(Reason.METHOD_NOT_ALLOWED, ((b"allow", found.allow),))
         if found is None:
             return Refusal(Reason.NO_ROUTE)
-        return Matched(self.route(found.route), target, found.params)
+        return _matched(self.route(found.route), target, found)
 
     def route(self, number: int) -> Route:
-        route = self._routes.get(number)
+        route = self._routes[number]
         if route is None:
             route = self._routes[number] = self._compiler.route(
                 self.snapshot.route(number), self.snapshot.route_digest(number)
             )
         return route
+
+
+def _matched(route: Route, target: Target, found: Match, *, preflight: bool = False) -> Matched:
+    """Parameters are kept only where they are asked for: ten thousand paths are remembered."""
+    return Matched(route, target, found.params if route.asks_params else NOTHING, preflight)
+
+
+class Guards(NamedTuple):
+    """What routes that ask the same of a call have in common: made once, so that ten thousand of them are light."""
+
+    authenticate: Authenticate | None
+    vouched: Callable[[bytes], bool] | None
+    strength: Strength | None
+    allow: Allow
+    conditional: bool
+    cors: CorsSpec | None
 
 
 class Compiler:
@@ -208,6 +226,8 @@ class Compiler:
         same = before is not None and before._context == self._context
         self._compiled: dict[bytes, Route] = {}
         self._before: dict[bytes, Route] = before._compiled if before is not None and same else {}
+        self._shared: dict[bytes, Guards] = {}
+        self._shared_before: dict[bytes, Guards] = before._shared if before is not None and same else {}
         if before is None:
             self.roles = RoleTable(node.roles)
             self.tokens = TokenVerifier(node.issuers, self.roles, directory, refresh)
@@ -246,29 +266,45 @@ class Compiler:
 
     def _compile(self, spec: RouteSpec) -> Route:
         service = self.node.services[spec.service]
-        zone = self.node.zones[service.zone] if service.zone else None
-        authenticate = None
-        if spec.authenticate:
-            authenticate = compile_authenticator(
-                spec.authenticate,
-                jwt=self.tokens,
-                keys=self.keys,
-                certificates=self.certificates,
-                trust=spec.trust,
-                proofs=self._proofs,
-            )
+        guards = self._guards(spec, self.node.zones[service.zone] if service.zone else None)
         return Route(
             spec,
             service,
             pool=self.pools[spec.service],
-            authenticate=authenticate,
-            vouched=self._vouched(spec),
-            strength=None if spec.strength is None else compile_strength(spec.strength, self._directory),
-            allow=compile_allow(spec, zone),
-            conditional=needs_facts(spec, zone),
+            authenticate=guards.authenticate,
+            vouched=guards.vouched,
+            strength=guards.strength,
+            allow=guards.allow,
+            conditional=guards.conditional,
+            cors=guards.cors,
             limit=compile_limits(spec.limits, self._counters, spec.id) if spec.limits else None,
             preflight_limit=self._preflight_limit(spec),
         )
+
+    def _guards(self, spec: RouteSpec, zone: ZoneSpec | None) -> Guards:
+        key = msgspec.msgpack.encode(msgspec.structs.replace(spec, id="", patterns=[], limits=[], subject={}))
+        guards = self._shared.get(key) or self._shared_before.get(key)
+        if guards is None:
+            authenticate = None
+            if spec.authenticate:
+                authenticate = compile_authenticator(
+                    spec.authenticate,
+                    jwt=self.tokens,
+                    keys=self.keys,
+                    certificates=self.certificates,
+                    trust=spec.trust,
+                    proofs=self._proofs,
+                )
+            guards = Guards(
+                authenticate,
+                self._vouched(spec),
+                None if spec.strength is None else compile_strength(spec.strength, self._directory),
+                compile_allow(spec, zone),
+                needs_facts(spec, zone),
+                spec.cors,
+            )
+        self._shared[key] = guards
+        return guards
 
     def _preflight_limit(self, spec: RouteSpec) -> Limit | None:
         """The route's limits, counted apart and per address: strangers MUST NOT spend what callers share."""

@@ -52,6 +52,7 @@ from interlock.snapshot.sightings import SightingTable
 log = logging.getLogger("interlock.worker")
 
 SWEEP = 1.0  # seconds
+SWITCH = 0.0005  # seconds after which a thread that reads a snapshot gives way to the calls
 LATE = 0.05  # seconds after which a sweep counts as late: something held the event loop, or the machine is short
 DRAIN = 30.0  # seconds a call in progress may still take
 REMAKE_TLS = 24 * 3600.0
@@ -311,6 +312,7 @@ class Worker:
 def run(slot: int, sockets: list[socket.socket], data_dir: Path, handover_key: bytes) -> NoReturn:
     """The worker's life, after the fork. Exits with 0 when drained, 1 when it could not start."""
     code = 0
+    sys.setswitchinterval(SWITCH)
     try:
         uvloop.run(_main(slot, sockets, data_dir, handover_key))
     except (InterlockError, OSError) as problem:

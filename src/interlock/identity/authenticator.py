@@ -30,7 +30,7 @@ from interlock.model import Identity, PeerCertificate, Pending, Reason, Refusal
 METHODS: Final = ("jwt", "api_key", "mtls")
 DPOP: Final = "dpop"  # beside "jwt": the token is bound to a key, whose possession was proved by then
 NO_PROOFS: Final = "no proofs are taken here"
-MERGED: Final = 4096  # combined identities kept per route
+MERGED: Final = 4096  # combined identities kept per way to authenticate
 
 # bearer token, API key, peer certificate, source address, wall ns, what there is of DPoP
 Authenticate = Callable[

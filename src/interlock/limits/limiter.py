@@ -11,6 +11,7 @@ until all of it is back. A refusal adds `Retry-After` (RFC 9110, 10.2.3).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -55,10 +56,10 @@ def compile_limits(specs: Sequence[LimitSpec], table: CounterTable, route_id: st
     (`CLOCK_MONOTONIC` does; a wall clock that is set back costs callers at most one burst).
     `ValueError` for a limit that makes no sense.
     """
-    limits = [_Limit(spec, number, route_id, _names(specs)[number]) for number, spec in enumerate(specs)]
+    limits = [_Limit(_kind(spec, number, _names(specs)[number]), route_id, table) for number, spec in enumerate(specs)]
     if not limits:
         return None
-    return _one(limits[0], table) if len(limits) == 1 else _several(limits, table)
+    return limits[0] if len(limits) == 1 else _several(limits, table)
 
 
 def _names(specs: Sequence[LimitSpec]) -> list[str]:
@@ -69,53 +70,77 @@ def _names(specs: Sequence[LimitSpec]) -> list[str]:
     ]
 
 
-class _Limit:
-    """One limit of one route."""
+class _Kind:
+    """What one limit has in common with those of other routes that are written alike."""
 
-    __slots__ = ("anonymous", "item", "key", "name", "policy", "rate", "subject")
+    __slots__ = (
+        "anonymous",
+        "emission",
+        "item",
+        "line",
+        "name",
+        "policy",
+        "policy_line",
+        "rate",
+        "subject",
+        "text",
+        "tolerance",
+    )
 
-    def __init__(self, spec: LimitSpec, number: int, route_id: str, name: str) -> None:
+    def __init__(self, spec: LimitSpec, number: int, name: str) -> None:
         if spec.per not in _SUBJECTS:
             raise ValueError(f"a limit is per {', '.join(_SUBJECTS)}, not per {spec.per!r}")
         self.rate = Rate.of(spec)
+        self.emission = self.rate.emission
+        self.tolerance = self.rate.tolerance
         self.subject = _SUBJECTS[spec.per]
         self.anonymous = spec.per == "address"
         self.name = name
         # The rate is part of the name, so that a changed limit begins anew on every worker at once.
-        identity = f"{route_id}\0{number}\0{spec.per}\0{self.rate.emission}\0{self.rate.tolerance}".encode()
-        self.key = blake2b(identity, digest_size=16).digest()
+        self.text = f"{number}\0{spec.per}\0{self.rate.emission}\0{self.rate.tolerance}"
         window = -(-self.rate.tolerance // _S)
         self.policy = b'"%b";q=%d;w=%d' % (name.encode(), self.rate.burst, window)
         self.item = b'"%b";r=%%d;t=%%d' % name.encode()
+        self.policy_line = b"RateLimit-Policy: " + self.policy + b"\r\n"
+        self.line = b"RateLimit: " + self.item + b"\r\n"
 
     def state(self, tat: int, now: int) -> bytes:
         """The limit's item in a `RateLimit` field."""
         return self.item % (remaining(tat, self.rate, now), -(-reset_after(tat, now) // _S))
 
 
-def _one(limit: _Limit, table: CounterTable) -> Limit:
-    """The common case, without a list in sight."""
-    emission, tolerance, _burst = limit.rate
-    key, subject, anonymous = limit.key, limit.subject, limit.anonymous
-    policy = b"RateLimit-Policy: " + limit.policy + b"\r\n"
-    line = b"RateLimit: " + limit.item + b"\r\n"
+@lru_cache(256)
+def _kind(spec: LimitSpec, number: int, name: str) -> _Kind:
+    return _Kind(spec, number, name)
 
-    def check(identity: Identity, address: bytes, now: int) -> Verdict:
-        cell = table.cell(key, subject(identity, address), anonymous=anonymous)
+
+class _Limit:
+    """One limit of one route. Alone, the common case, it is what the route calls, without a list in sight."""
+
+    __slots__ = ("_table", "key", "kind")
+
+    def __init__(self, kind: _Kind, route_id: str, table: CounterTable) -> None:
+        self.kind = kind
+        self.key = blake2b(f"{route_id}\0{kind.text}".encode(), digest_size=16).digest()
+        self._table = table
+
+    def __call__(self, identity: Identity, address: bytes, now: int) -> Verdict:
+        kind, table = self.kind, self._table
+        subject, emission, tolerance = kind.subject, kind.emission, kind.tolerance
+        cell = table.cell(self.key, subject(identity, address), anonymous=kind.anonymous)
         allowed, tat = table.spend(cell, emission, tolerance, now)
         if not allowed:
-            return _refuse([limit], [tat], now)
+            return _refuse([self], [tat], now)
         ahead = tat - now
-        return Verdict(None, (policy, line % ((tolerance - ahead) // emission, (ahead + 999_999_999) // _S)))
-
-    return check
+        left = kind.line % ((tolerance - ahead) // emission, (ahead + 999_999_999) // _S)
+        return Verdict(None, (kind.policy_line, left))
 
 
 def _several(limits: list[_Limit], table: CounterTable) -> Limit:
-    policy = b"RateLimit-Policy: " + b", ".join(limit.policy for limit in limits) + b"\r\n"
-    line = b"RateLimit: " + b", ".join(limit.item for limit in limits) + b"\r\n"
-    places = [(limit.key, limit.subject, limit.anonymous) for limit in limits]
-    rates = [limit.rate for limit in limits]
+    policy = b"RateLimit-Policy: " + b", ".join(limit.kind.policy for limit in limits) + b"\r\n"
+    line = b"RateLimit: " + b", ".join(limit.kind.item for limit in limits) + b"\r\n"
+    places = [(limit.key, limit.kind.subject, limit.kind.anonymous) for limit in limits]
+    rates = [limit.kind.rate for limit in limits]
 
     def check(identity: Identity, address: bytes, now: int) -> Verdict:
         cells = [table.cell(key, subject(identity, address), anonymous=anonymous) for key, subject, anonymous in places]
@@ -134,12 +159,12 @@ def _refuse(limits: list[_Limit], tats: list[int], now: int) -> Verdict:
     if TABLE_FULL in tats or TABLE_BUSY in tats:
         note = "the table of counters is full" if TABLE_FULL in tats else "a counter is held by a process that stands"
         return Verdict(Refusal(Reason.LIMIT_UNAVAILABLE, ((b"Retry-After", b"1"),), note), ())
-    waits = [(retry_after(tat, limit.rate, now), limit) for limit, tat in zip(limits, tats, strict=True)]
+    waits = [(retry_after(tat, limit.kind.rate, now), limit.kind) for limit, tat in zip(limits, tats, strict=True)]
     wait, worst = max(waits, key=lambda pair: pair[0])
     headers = (
         (b"Retry-After", b"%d" % max(1, -(-wait // _S))),
-        (b"RateLimit-Policy", b", ".join(limit.policy for limit in limits)),
-        (b"RateLimit", b", ".join(limit.state(tat, now) for limit, tat in zip(limits, tats, strict=True))),
+        (b"RateLimit-Policy", b", ".join(limit.kind.policy for limit in limits)),
+        (b"RateLimit", b", ".join(limit.kind.state(tat, now) for limit, tat in zip(limits, tats, strict=True))),
     )
     return Verdict(Refusal(Reason.RATE_LIMITED, headers, f"limit per {worst.name}"), ())
 

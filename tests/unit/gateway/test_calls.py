@@ -365,7 +365,7 @@ def test_which_segments_of_a_path_identify_somebody(patterns: list[str], path: s
     nothing: Any = None
     route = Route(
         spec, ServiceSpec("up", []), pool=nothing, authenticate=None, vouched=None, strength=None, allow=nothing,
-        conditional=False, limit=None, preflight_limit=None,
+        conditional=False, cors=None, limit=None, preflight_limit=None,
     )  # fmt: skip
     segments = tuple(path[1:].split("/"))
     params = {text[1:-1]: segments[at] for at, text in enumerate(patterns) if text.startswith("{")}
