@@ -49,6 +49,8 @@ class Bodies:
     ) -> None:
         self._file = file
         self._config = config
+        # Told here once: a child that walked through ten thousand routes would have a copy of all of them.
+        self._kept_back = environment_of(config)
         self._paths = paths
         self._page = page
         self._admin = admin
@@ -197,7 +199,7 @@ class Bodies:
         bridge_logging(self._log.named(name))
         if not keeps_environment:
             withdrawn.forget()
-            for name in environment_of(self._config):
+            for name in self._kept_back:
                 os.environ.pop(name, None)
 
 
