@@ -84,12 +84,17 @@ def stored(folder: Path) -> int:
 def private_kib(pid: int) -> int:
     """Memory in KiB that only this process holds and that the kernel cannot drop (`Private_Dirty`).
 
-    Pages of mapped files, such as a snapshot, are the page cache's: shared by all workers.
+    Pages of mapped files, such as a snapshot, are the page cache's: shared by all workers. So are shared mappings,
+    such as the counters, which look private while one worker alone has touched a page of theirs.
     """
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Private_Dirty:"):
-            return int(line.split()[1])
-    raise BenchError(f"the kernel does not say what memory process {pid} has for itself")
+    total, private = 0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        name, _, value = line.partition(" ")
+        if name == "Private_Dirty:":
+            total += int(value.split()[0]) if private else 0
+        elif not name.endswith(":"):
+            private = value[3:4] == "p"  # the mapping's permissions, such as rw-p
+    return total
 
 
 def tree_private_kib(root: int) -> int:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
-import os
+import json
 import statistics
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from material import Material
-from measure import LOAD_CORE, Calls, Sample, measure, private_kib, run_wrk
+from measure import Calls, Sample, measure, private_kib, run_wrk
 from peers import bearer
 from population import fill
 from product import PORT, Node, Setup
@@ -122,34 +123,6 @@ def run(material: Material, rounds: int, seconds: float, say: Callable[[str], No
 # -- reload -----------------------------------------------------------------------------------------------------------
 
 
-class Caller(threading.Thread):
-    """Calls one after another on one connection, and keeps the longest wait."""
-
-    def __init__(self, headers: dict[str, str]) -> None:
-        super().__init__(daemon=True)
-        self._headers = headers
-        self._stop_asked = threading.Event()
-        self.waits_ms: list[float] = []
-        self.failed = 0
-
-    def run(self) -> None:
-        os.sched_setaffinity(threading.get_native_id(), {LOAD_CORE})
-        connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
-        while not self._stop_asked.is_set():
-            started = time.perf_counter()
-            connection.request("GET", "/r0/a-1", headers=self._headers)
-            answer = connection.getresponse()
-            answer.read()
-            self.waits_ms.append((time.perf_counter() - started) * 1000)
-            self.failed += answer.status != 200
-        connection.close()
-
-    def end(self) -> tuple[float, int]:
-        self._stop_asked.set()
-        self.join(15)
-        return max(self.waits_ms), self.failed
-
-
 def reload_pause(material: Material) -> str:
     """The longest wait of a call without and with five reloads, of many routes that all change, and with many keys."""
     rows = []
@@ -160,20 +133,24 @@ def reload_pause(material: Material) -> str:
         calls = bearer(material.token)
         with node.up(calls) as gateway:
             run_wrk(gateway.url, CONNECTIONS, 1.0, calls)
-            quiet = _waits(calls.headers, lambda: time.sleep(3))
-            busy = _waits(calls.headers, lambda node=node: _reload(node, 5))  # type: ignore[misc]
-        rows.append([f"{what}, without a reload", f"{quiet[0]:.1f}", str(quiet[1])])
-        rows.append([f"{what}, five reloads", f"{busy[0]:.1f}", str(busy[1])])
-    return table(["one caller, call after call", "longest wait ms", "failed calls"], rows)
+            authorization = calls.headers["Authorization"]
+            quiet = _waits(authorization, lambda: time.sleep(3))
+            busy = _waits(authorization, lambda node=node: _reload(node, 5))  # type: ignore[misc]
+        for when, (longest, with_core, failed) in (("without a reload", quiet), ("five reloads", busy)):
+            rows.append([f"{what}, {when}", f"{longest:.1f}", f"{with_core:.1f}", str(failed)])
+    return table(["one caller, call after call", "longest wait ms", "and for its own core", "failed calls"], rows)
 
 
-def _waits(headers: dict[str, str], during: Callable[[], object]) -> tuple[float, int]:
-    caller = Caller(headers)
-    caller.start()
-    time.sleep(0.5)
-    during()
-    time.sleep(0.5)
-    return caller.end()
+def _waits(authorization: str, during: Callable[[], object]) -> tuple[float, float, int]:
+    """Longest wait in ms, the same with what the caller waited for its own core, and calls that failed."""
+    command = [sys.executable, str(Path(__file__).with_name("caller.py")), str(PORT), authorization]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as caller:
+        time.sleep(0.5)
+        during()
+        time.sleep(0.5)
+        caller.terminate()
+        longest, with_core, _, failed = json.loads(caller.communicate(timeout=15)[0])
+    return longest, with_core, failed
 
 
 def _reload(node: Node, times: int) -> None:

@@ -148,9 +148,12 @@ class Snapshot:
             (length,) = _LENGTH.unpack_from(self._memory, at)
             at += _LENGTH.size + length
             try:
-                yield from _decode_patterns(self._memory[at - length : at])
+                chunk = _decode_patterns(self._memory[at - length : at])
             except msgspec.MsgspecError as error:
                 raise SnapshotError(f"{self._path}: patterns: {error}") from error
+            # Going on from `yield from`, a thread would not give way to the calls.
+            for one in chunk:  # noqa: UP028
+                yield one
 
     def table(self, name: str) -> Table:
         """A table by name; `SnapshotError` if the snapshot has none of it."""
