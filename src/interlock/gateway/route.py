@@ -75,7 +75,7 @@ class Route:
         self.durable = spec.durable
         self.forward_credentials = service.forward_credentials
         self.subjects = _places(spec)  # none: no path identifies anybody
-        self.asks_params = conditional or bool(self.subjects)
+        self.asks_params = conditional or bool(self.subjects)  # and for the segments of a path
 
     def identifying(self, segments: tuple[str, ...], params: Mapping[str, str]) -> dict[int, str]:
         """Which segments of a path that matched identify somebody, and as what: number to kind.

@@ -188,8 +188,11 @@ class Live:
 
 
 def _matched(route: Route, target: Target, found: Match, *, preflight: bool = False) -> Matched:
-    """Parameters are kept only where they are asked for: ten thousand paths are remembered."""
-    return Matched(route, target, found.params if route.asks_params else NOTHING, preflight)
+    """With the parameters and the segments only where they are asked for: thousands of paths are remembered."""
+    if route.asks_params:
+        return Matched(route, target, found.params, preflight)
+    target.segments = ()
+    return Matched(route, target, NOTHING, preflight)
 
 
 class Guards(NamedTuple):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -206,3 +210,27 @@ def test_a_gentle_build_builds_the_same(builder: SnapshotBuilder, file: Path, ac
     builder.gently = True
     assert builder.rebuild() == 2
     assert [route.id for route in routes(paths)] == ["GET /a"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
+def test_what_takes_long_leaves_the_processors_to_the_workers(
+    builder: SnapshotBuilder, file: Path, acts: Acts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, _ = apply(file, builder, before=None, acts=acts)
+    seen: list[int] = []
+
+    def watched(name: str) -> None:
+        plain = getattr(subject, name)
+
+        def work(*words: Any) -> Any:
+            seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+            return plain(*words)
+
+        monkeypatch.setattr(subject, name, work)
+
+    watched("load_checked")
+    watched("changes_between")
+    builder.gently = True
+    apply(file, builder, before=before, acts=acts)
+    assert seen == [10, 10]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < 10

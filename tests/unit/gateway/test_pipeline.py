@@ -14,7 +14,7 @@ from interlock.gateway.call import Call
 from interlock.gateway.http1 import parse_request_head
 from interlock.gateway.paths import canonicalize
 from interlock.gateway.peer import Peer
-from interlock.gateway.pipeline import Pipeline
+from interlock.gateway.pipeline import MATCHES, Pipeline
 from interlock.gateway.route import Matched
 from interlock.model import ANONYMOUS, Identity, PeerCertificate, Pending, Principal, Reason, Refusal
 from interlock.snapshot.sightings import Sighting
@@ -333,6 +333,37 @@ def test_long_targets_are_not_remembered() -> None:
         stream: Any = SimpleNamespace(send_whole=lambda *_: None)
         house.pipeline.handle(Call(house.pipeline, stream, Peer("192.0.2.1"), parse_request_head(raw), 1))
     assert len(house.pipeline._matches) == 1
+
+
+def test_more_paths_in_turn_than_are_new_to_it_are_mostly_remembered_and_a_flood_in_bounded_room() -> None:
+    house = House()
+    looked_for: list[bytes] = []
+    match = house.state.live.match
+    house.state.live.match = lambda head: looked_for.append(head.target) or match(head)
+    for turn in range(3):
+        looked_for.clear()
+        for number in range(10_000):
+            head = parse_request_head(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+            found = house.pipeline._match(head, Peer("192.0.2.1"))
+            assert isinstance(found, Matched)
+            assert found.target.path == f"/{number}"
+        assert len(looked_for) == 10_000 if turn == 0 else len(looked_for) < 3000
+    for number in range(3 * MATCHES):
+        head = parse_request_head(b"GET /flood/%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+        house.pipeline._match(head, Peer("192.0.2.1"))
+        assert len(house.pipeline._matches) + len(house.pipeline._matches_before) <= 2 * MATCHES
+
+
+def test_nothing_that_was_found_in_one_snapshot_is_known_in_the_next() -> None:
+    house = House()
+    for number in range(MATCHES + 1):
+        head = parse_request_head(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+        house.pipeline._match(head, Peer("192.0.2.1"))
+    refusal = Refusal(Reason.NO_ROUTE)
+    house.state.live = SimpleNamespace(match=lambda _head: refusal)
+    for target in (b"/0", b"/%d" % MATCHES):
+        head = parse_request_head(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target)
+        assert house.pipeline._match(head, Peer("192.0.2.1")) is refusal
 
 
 def test_the_same_lines_from_elsewhere_say_where_they_came_from() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from itertools import product
 
 import pytest
@@ -174,3 +175,12 @@ def test_agrees_with_looking_at_every_route(patterns: list[PatternSpec], path: t
         assert found.allow.decode().split(", ") == sorted({m for _, spec in on_path for m in spec.methods or ()})
     else:
         assert found is None
+
+
+def test_the_garbage_collector_passes_over_patterns() -> None:
+    """It holds up every call while it looks through what there is of them."""
+    routes = router(*[pattern(f"/r{number}/{{id}}", ["GET"]) for number in range(1000)])
+    assert routes._any is not None
+    (shape,) = routes._any.exact[2]
+    assert len(shape.table) == 1000
+    assert not gc.is_tracked(shape.table)

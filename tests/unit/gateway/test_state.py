@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from interlock.clock import SECOND
 from interlock.errors import InterlockError
+from interlock.gateway.http1 import parse_request_head
+from interlock.gateway.route import Matched
 from interlock.gateway.state import CONTROL_SILENT, WorkerState
+from interlock.model import ANONYMOUS
 from interlock.snapshot import (
     ChangeLog,
     CounterTable,
     IssuerSpec,
+    LimitSpec,
     NodePage,
     NodeSpec,
+    PatternSpec,
     Revoked,
+    RouteSpec,
     ServiceSpec,
+    ZoneSpec,
     write_snapshot,
 )
 from interlock.snapshot.page import EPOCH, GENERATION
@@ -58,9 +66,9 @@ class Desk:
             refresh=lambda _issuer: None,
         )
 
-    def publish(self, node: NodeSpec) -> None:
+    def publish(self, node: NodeSpec, routes: Sequence[RouteSpec] = ()) -> None:
         tables: dict[str, list[tuple[bytes, bytes]]] = {"keys": [], "revoked": [], "marks": [], "risks": []}
-        write_snapshot(self.run / "snapshot", node, [], tables, self.page.words[EPOCH])
+        write_snapshot(self.run / "snapshot", node, routes, tables, self.page.words[EPOCH])
         self.page.words[GENERATION] += 1
 
     def follow(self) -> None:
@@ -141,6 +149,74 @@ def test_another_digest_of_the_same_files_is_another_pool(desk: Desk) -> None:
     desk.follow()
     assert desk.state.live._compiler.pools["up"] is not first
     assert first._closing
+
+
+def route(number: int, **other: Any) -> RouteSpec:
+    spec: dict[str, Any] = {
+        "authenticate": [["jwt"]],
+        "permission": "call",
+        "limits": [LimitSpec(5, SECOND, 0, "address")],
+    }
+    return RouteSpec(f"r{number}", [PatternSpec(None, "", [f"r{number}", "{id}"])], "up", **{**spec, **other})
+
+
+def test_routes_that_ask_the_same_share_it_and_others_do_not(desk: Desk) -> None:
+    routes = [
+        route(0),
+        route(1),
+        route(2, permission="other"),
+        route(3, authenticate=[["api_key"]]),
+        route(4, role="x"),
+    ]
+    desk.publish(OLD, routes)
+    desk.follow()
+    first, same, *others = [desk.state.live.route(number) for number in range(len(routes))]
+    assert same is not first
+    assert (same.allow, same.authenticate) == (first.allow, first.authenticate)
+    assert others[0].allow is not first.allow
+    assert others[1].authenticate is not first.authenticate
+    assert others[2].allow is not first.allow
+
+
+def test_limits_that_are_written_alike_are_counted_route_by_route(desk: Desk) -> None:
+    desk.publish(OLD, [route(0), route(1)])
+    desk.follow()
+    first, second = [desk.state.live.route(number).limit for number in (0, 1)]
+    assert first is not None
+    assert second is not None
+    assert [first(ANONYMOUS, b"a", 10 * SECOND).refused for _ in range(6)] == [False] * 5 + [True]
+    assert not second(ANONYMOUS, b"a", 10 * SECOND).refused
+
+
+def test_what_routes_share_is_made_anew_with_what_it_was_made_from(desk: Desk) -> None:
+    desk.publish(OLD, [route(0)])
+    desk.follow()
+    before = desk.state.live.route(0)
+    desk.publish(OLD, [route(0), route(1)])
+    desk.follow()
+    assert desk.state.live.route(0) is before
+    assert desk.state.live.route(1).allow is before.allow
+    zones = {"z": ZoneSpec("z", ["10.0.0.0/8"])}
+    zoned = msgspec.structs.replace(
+        OLD, services={"up": ServiceSpec("up", ["http://127.0.0.1:1"], zone="z")}, zones=zones
+    )
+    desk.publish(zoned, [route(0)])
+    desk.follow()
+    assert desk.state.live.route(0).allow is not before.allow
+    assert desk.state.live.route(0).conditional
+
+
+def test_parameters_and_segments_are_kept_only_where_they_are_asked_for(desk: Desk) -> None:
+    desk.publish(OLD, [route(0), route(1, subject={"user": "id"}), route(2, when="request.params.id == '7'")])
+    desk.follow()
+    found = []
+    for number in range(3):
+        head = parse_request_head(b"GET /r%d/7 HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+        matched = desk.state.live.match(head)
+        assert isinstance(matched, Matched)
+        assert matched.target.path == f"/r{number}/7"
+        found.append((dict(matched.params), matched.target.segments))
+    assert found == [({}, ()), ({"id": "7"}, ("r1", "7")), ({"id": "7"}, ("r2", "7"))]
 
 
 def test_without_control_it_serves_for_max_stale_and_no_longer(desk: Desk) -> None:

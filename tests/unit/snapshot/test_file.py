@@ -8,6 +8,7 @@ import random
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -95,6 +96,18 @@ def test_a_route_keeps_its_digest_as_long_as_it_is_the_same(path: Path) -> None:
     assert before.route_digest(2) == after.route_digest(0)
     assert before.route_digest(1) != after.route_digest(1)
     assert before.route(1) == ROUTES[1], "the old file stays mapped"
+
+
+def test_between_two_patterns_a_thread_may_give_way(path: Path) -> None:
+    """The interpreter looks for who waits where a generator goes on by itself, not inside `yield from`."""
+    write_snapshot(path, NODE, ROUTES[:3], {}, 0)
+    snapshot = Snapshot.open(path)
+    patterns: Any = snapshot.patterns()
+    next(patterns)
+    assert patterns.gi_suspended
+    assert patterns.gi_yieldfrom is None
+    patterns.close()
+    snapshot.close()
 
 
 def test_there_is_no_route_beyond_the_last(path: Path) -> None:

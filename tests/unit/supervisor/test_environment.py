@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from interlock.config import Config, parse, withdrawn
+from interlock.control.log import to_stderr
+from interlock.control.paths import Paths
 from interlock.errors import NodeError
+from interlock.supervisor import bodies as subject
+from interlock.supervisor.bodies import Bodies
 from interlock.supervisor.environment import environment_of, withdraw_secrets
 from tests.unit.config.files import SMALL
 
@@ -98,3 +103,16 @@ def test_hashes_that_cannot_be_foreseen_are(
     monkeypatch.setenv("PYTHONHASHSEED", seed)
     withdraw_secrets(config)
     assert begun == []
+
+
+def test_a_child_does_not_walk_through_the_file(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it looks at it has a copy of, be it ten thousand routes."""
+    nothing: Any = None
+    bodies = Bodies(tmp_path / "interlock.yaml", config, Paths(tmp_path), nothing, nothing, to_stderr("node"))
+    monkeypatch.setenv("TEST_TOKEN", "s.3cr3t")
+    monkeypatch.setattr(subject, "environment_of", lambda _config: pytest.fail("walked through"))
+    monkeypatch.setattr(subject, "bridge_logging", lambda _log: None)
+    bodies._settle("worker-0")
+    assert "TEST_TOKEN" not in os.environ
