@@ -285,6 +285,7 @@ class Compiler:
         )
 
     def _guards(self, spec: RouteSpec, zone: ZoneSpec | None) -> Guards:
+        """Those of a route, by all that it asks but for its paths, its limits and whom its paths identify."""
         key = msgspec.msgpack.encode(msgspec.structs.replace(spec, id="", patterns=[], limits=[], subject={}))
         guards = self._shared.get(key) or self._shared_before.get(key)
         if guards is None:
@@ -396,7 +397,10 @@ class WorkerState:
             while self._page.words[GENERATION] != self.generation:
                 generation = self._page.words[GENERATION]
                 snapshot, router = await self._loop.run_in_executor(None, self._load)
+                former = self.live.snapshot
                 self._swap(snapshot, router, generation)
+                # Who lets go of a replaced file last frees its pages and blocks: with a million keys, a long while.
+                self._loop.run_in_executor(None, former.close)
         except BaseException:
             self._pause = min(2 * self._pause, LONGEST_PAUSE) if generation == self._unusable else FIRST_PAUSE
             self._unusable, self._again = generation, self._loop.time() + self._pause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from interlock.snapshot import (
     Revoked,
     RouteSpec,
     ServiceSpec,
+    Snapshot,
     ZoneSpec,
     write_snapshot,
 )
@@ -116,6 +118,25 @@ def test_a_snapshot_that_cannot_be_used_changes_nothing(desk: Desk, fault: str) 
     assert desk.state.live._compiler.pools == pools
     assert not pools["up"]._closing
     assert desk.state.generation == 1
+
+
+def test_the_former_snapshot_is_let_go_of_by_another_thread(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[tuple[Snapshot, bool]] = []
+    done = threading.Event()
+    close = Snapshot.close
+
+    def watched(snapshot: Snapshot) -> None:
+        close(snapshot)
+        closed.append((snapshot, threading.current_thread() is threading.main_thread()))
+        done.set()
+
+    monkeypatch.setattr(Snapshot, "close", watched)
+    former = desk.state.live.snapshot
+    desk.publish(NEW)
+    desk.follow()
+    assert done.wait(10)
+    assert closed == [(former, False)]
+    assert not desk.state.directory.is_revoked(b"h" * 32), "the new one answers"
 
 
 def test_what_cannot_be_used_is_tried_later_and_later_and_a_newer_one_at_once(
