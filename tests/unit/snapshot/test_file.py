@@ -7,6 +7,7 @@ import os
 import random
 import tracemalloc
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,21 @@ def test_a_million_entries(path: Path) -> None:
         assert table.get((number * SPREAD).to_bytes(32, "big")) == b"%090d" % number
         assert table.get((number * SPREAD + 1).to_bytes(32, "big")) is None
     snapshot.close()
+
+
+def test_a_big_file_goes_to_the_disk_in_parts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [0]
+    sync = os.fdatasync
+
+    def watched(fd: int) -> None:
+        sizes.append(os.fstat(fd).st_size)
+        sync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", watched)
+    write_snapshot(path, NODE, [], {"keys": ((key, bytes(1000)) for key, _ in entries(20_000))}, 0)
+    sizes.append(path.stat().st_size)
+    assert max(after - before for before, after in pairwise(sizes)) <= 10 << 20
+    assert len(sizes) > 3
 
 
 def test_a_table_streams_through_bounded_memory(path: Path) -> None:
