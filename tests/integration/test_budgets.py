@@ -51,6 +51,19 @@ class Budgeted:
     def reasons(self, source: str) -> list[str]:
         return [row["reason"] for row in self.node.query("--decision", "deny") if row["source"] == source]
 
+    def room(self, count: int, source: str) -> bool:
+        """Whether so many connections are served at once: those of others before are forgotten."""
+        socks = [self.connect(source) for _ in range(count)]
+        try:
+            for sock in socks:
+                sock.sendall(b"GET /open/room HTTP/1.1\r\nHost: a\r\n\r\n")
+            return all(sock.recv(1000) for sock in socks)
+        except ConnectionError:
+            return False
+        finally:
+            for sock in socks:
+                sock.close()
+
     def served(self, source: str) -> bool:
         try:
             return self.get(source, "/open/x").status_code == 200
@@ -100,6 +113,7 @@ def test_connections_of_all(budgeted: Budgeted) -> None:
     finally:
         for sock in held:
             sock.close()
+    assert eventually(lambda: budgeted.room(6, "127.0.3.21"))
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["never used", "used once"])

@@ -206,8 +206,10 @@ def test_a_node_that_was_set_back_is_told_by_the_witness(
     early = tmp_path / "early"
     shutil.copytree(node.data, early, ignore=shutil.ignore_patterns("*.sock"))
     node.start()
+    before = node.signed()
     for number in range(60):
         assert node.get(f"/open/{number}").status_code == 200
+    assert eventually(lambda: node.signed() >= before + 120, 30), node.status()
     size = node.signed()
     assert eventually(lambda: published_size(node) >= size, 30), node.status()
     late = published(node)
@@ -229,7 +231,9 @@ def test_a_node_that_was_set_back_is_told_by_the_witness(
     (node.data / "record" / "log" / "published").write_bytes(late)
     assert not node.verify()["ok"]
     node.start()
-    assert eventually(lambda: any("the published checkpoint covers" in one for one in node.status()["problems"]), 30)
+    assert eventually(lambda: any("the published checkpoint covers" in one for one in node.status()["problems"]), 30), (
+        node.status()["problems"]
+    )
     assert published(node) == late, "the evidence stays"
 
 
@@ -246,8 +250,10 @@ def test_two_histories_under_one_key_and_a_replaced_log(
     shutil.copytree(node.data, twin.data, ignore=shutil.ignore_patterns("*.sock"))
     node.configure(config)
     node.start()
+    before = node.signed()
     for number in range(30):
         assert node.get(f"/open/{number}").status_code == 200
+    assert eventually(lambda: node.signed() >= before + 60, 30), node.status()
     size = node.signed()
     assert eventually(lambda: published_size(node) >= size, 30), node.status()
     assert node.stop() == 0
