@@ -15,6 +15,7 @@ from tests.integration.conftest import CONFIG
 from tests.integration.load import Load
 from tests.integration.node import Node, eventually
 from tests.integration.upstream import Upstream
+from tests.processes import runs
 
 pytestmark = pytest.mark.integration
 
@@ -86,7 +87,7 @@ def test_killing_the_supervisor_alone_under_load(
         node.process.wait(10)
         others = [entry["pid"] for entry in processes if entry["kind"] != "supervisor" and entry["pid"]]
         assert len(others) >= 4
-        assert eventually(lambda: all(gone(pid) for pid in others), timeout=15)
+        assert eventually(lambda: not any(runs(pid) for pid in others), timeout=15)
     assert load.statuses[200] > 100
     node.start()
     assert node.get("/again", key).status_code == 200
@@ -113,21 +114,13 @@ def test_killing_everything_and_starting_again(
     reconcile(node, upstream, load, worker_killed=True)
 
 
-def gone(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] in ("Z", "X")
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
 def test_children_do_not_outlive_the_supervisor(node: Node) -> None:
     processes = node.status()["processes"]
     supervisor = next(entry["pid"] for entry in processes if entry["kind"] == "supervisor")
     os.kill(supervisor, signal.SIGKILL)
     others = [entry["pid"] for entry in processes if entry["kind"] != "supervisor" and entry["pid"]]
 
-    assert eventually(lambda: all(gone(pid) for pid in others), timeout=15)
+    assert eventually(lambda: not any(runs(pid) for pid in others), timeout=15)
 
 
 def test_a_worker_that_hangs_is_replaced(make_node: Callable[..., Node], upstream: Upstream) -> None:

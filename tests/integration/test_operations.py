@@ -19,6 +19,7 @@ from tests.files import contents
 from tests.integration.conftest import CONFIG
 from tests.integration.node import INTERLOCK, PLAIN, Node, eventually, fetch
 from tests.integration.upstream import Upstream
+from tests.processes import runs
 
 pytestmark = pytest.mark.integration
 
@@ -45,10 +46,6 @@ def test_start_stop_and_what_is_left(node: Node, key: str) -> None:
     assert events.index("node:start") < events.index("node:stop")
     assert "config:load" in events
     assert not any(one["pid"] and runs(one["pid"]) for one in status["processes"])
-
-
-def runs(pid: int) -> bool:
-    return os.path.exists(f"/proc/{pid}") and "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]
 
 
 @pytest.mark.shared

@@ -23,6 +23,7 @@ from tests.integration.as_user import BEGIN
 from tests.integration.conftest import CONFIG
 from tests.integration.node import Node, eventually
 from tests.integration.upstream import Upstream
+from tests.processes import runs
 
 pytestmark = [
     pytest.mark.integration,
@@ -229,7 +230,7 @@ def test_without_its_control_process_and_without_the_node_the_list_holds(node: N
 
 def alive(node: Node) -> bool:
     (pid,) = node.pids("control") or [0]
-    return bool(pid) and Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
+    return bool(pid) and runs(pid)
 
 
 def test_a_socket_is_all_that_a_reader_must_reach(node: Node, place: Path) -> None:

@@ -17,8 +17,9 @@ import pytest
 from tests.integration.conftest import CONFIG
 from tests.integration.load import Load
 from tests.integration.node import Node, eventually
-from tests.integration.test_kills import gone, reconcile
+from tests.integration.test_kills import reconcile
 from tests.integration.upstream import Upstream
+from tests.processes import GONE, runs
 
 pytestmark = pytest.mark.soak
 
@@ -33,12 +34,12 @@ def processes(node: Node) -> dict[int, str]:
     parent, found = node.process.pid, {}
     try:
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    except FileNotFoundError:
+    except GONE:
         return {}
     for pid in children:
         try:
             found[int(pid)] = Path(f"/proc/{pid}/comm").read_text().strip().removeprefix("ilk-").partition("-")[0]
-        except FileNotFoundError:
+        except GONE:
             continue
     return found
 
@@ -55,7 +56,7 @@ def kill(node: Node, kind: str, choose: random.Random) -> None:
             except ProcessLookupError:
                 pass
         node.process.wait(10)
-        assert eventually(lambda: all(gone(pid) for pid in before), 15)
+        assert eventually(lambda: not any(runs(pid) for pid in before), 15)
         node.start()
         return
     pids = [pid for pid, name in before.items() if name == kind]

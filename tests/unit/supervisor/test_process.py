@@ -11,6 +11,7 @@ import time
 import pytest
 
 from interlock.supervisor.process import describe_exit, fork
+from tests.processes import runs
 
 
 def ended(pid: int) -> str:
@@ -87,12 +88,3 @@ def test_a_child_leaves_no_core_file_and_lets_nobody_look_into_it() -> None:
         sys.exit(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))  # PR_GET_DUMPABLE
 
     assert ended(fork("private", body)) == "exit 0"
-
-
-def runs(pid: int) -> bool:
-    """Whether the process is alive; one that died and is not yet collected is not."""
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

@@ -1,0 +1,15 @@
+"""What the kernel says of a process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+GONE = (FileNotFoundError, ProcessLookupError)  # before its file was opened, and while it was read
+
+
+def runs(pid: int) -> bool:
+    """Whether it is alive; one that died and is not yet collected is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except GONE:
+        return False
