@@ -360,7 +360,7 @@ def test_its_time_is_bounded(asked: Desk) -> None:
             "SELECT count(*) FROM range(1000000000000) a, range(1000) b WHERE (a.range + b.range) % 7 = 3",
             seconds=2,
         )
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 8
 
 
 def test_its_memory_is_bounded(asked: Desk) -> None:
