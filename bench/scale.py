@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from material import Material
-from measure import Calls, Sample, measure, private_kib, run_wrk
+from measure import Calls, Sample, cpu_of, in_turn, measure, private_kib, ratios, run_wrk
 from peers import bearer
 from population import fill
 from product import PORT, Node, Setup
@@ -21,103 +22,119 @@ from report import table
 CONNECTIONS = 32
 MANY_ROUTES, MANY_KEYS, REVOCATIONS = 10_000, 1_000_000, 100_000
 KEYS_CALLED = 50_000  # more than a worker remembers, so that the table itself is searched
+PIECE = 2.0  # seconds of load at a time
+CPU_MORE, CPU_WORKERS = "1.05", "1.15"  # bounds
 
 
-@dataclass
+@dataclass(frozen=True)
 class Case:
-    """One way to set a node up; `against` is the row that its figures are compared with."""
+    """One way to set a node up."""
 
     name: str
-    against: str
     setup: Setup
     paths: int = 10  # called in turn
     keys: int = 0
     keys_called: int = 10  # in turn
     revocations: int = 0
-    node: Node | None = None
-    calls: Calls = field(default_factory=Calls)
-    samples: list[Sample] = field(default_factory=list)
-    private: list[int] = field(default_factory=list)
-
-    @property
-    def cpu_us(self) -> float:
-        return statistics.median(sample.cpu_us for sample in self.samples)
-
-    @property
-    def private_mib(self) -> float:
-        return statistics.median(self.private) / 1024
+    bound: str = CPU_MORE
 
 
-def cases() -> list[Case]:
-    few, many = "10 routes", f"{MANY_ROUTES:,} routes"
-    some, crowd, one = "10 keys", f"{MANY_KEYS:,} keys", "one worker, not pinned"
+def groups() -> list[list[Case]]:
+    """What is compared: the first of each with the others, which are up together."""
     turn = f"{KEYS_CALLED:,} keys, all called in turn"
+    many, crowd = f"{MANY_ROUTES:,} routes", f"{MANY_KEYS:,} keys"
 
-    def by_key(name: str) -> Setup:
-        return Setup(f"scale-{name}", authenticate="api_key")
+    def by_key(name: str, port: int = 0) -> Setup:
+        return Setup(f"scale-{name}", authenticate="api_key", port=PORT + port)
 
     return [
-        Case(few, few, Setup("scale-routes-few")),
-        Case(f"{many}, ten called", few, Setup("scale-routes-ten", routes=MANY_ROUTES)),
-        Case(f"{many}, all called in turn", few, Setup("scale-routes-all", routes=MANY_ROUTES), paths=MANY_ROUTES),
-        Case(some, some, by_key("keys-few"), keys=10),
-        Case(f"{crowd}, ten called", some, by_key("keys-ten"), keys=MANY_KEYS),
-        Case(turn, turn, by_key("keys-turn"), keys=KEYS_CALLED, keys_called=KEYS_CALLED),
-        Case(f"{crowd}, {KEYS_CALLED:,} in turn", turn, by_key("keys-all"), keys=MANY_KEYS, keys_called=KEYS_CALLED),
-        Case(f"10 keys, {REVOCATIONS:,} revocations", some, by_key("revoked"), keys=10, revocations=REVOCATIONS),
-        Case(one, one, Setup("scale-worker", pinned=False)),
-        Case("two workers, not pinned", one, Setup("scale-workers", pinned=False, workers=2)),
+        [
+            Case("10 routes", Setup("scale-routes-few")),
+            Case(f"{many}, ten called", Setup("scale-routes-ten", routes=MANY_ROUTES, port=PORT + 1)),
+            Case(
+                f"{many}, all called in turn",
+                Setup("scale-routes-all", routes=MANY_ROUTES, port=PORT + 2),
+                paths=MANY_ROUTES,
+            ),
+        ],
+        [
+            Case("10 keys", by_key("keys-few"), keys=10),
+            Case(f"{crowd}, ten called", by_key("keys-ten", 1), keys=MANY_KEYS),
+            Case(f"10 keys, {REVOCATIONS:,} revocations", by_key("revoked", 2), keys=10, revocations=REVOCATIONS),
+        ],
+        [
+            Case(turn, by_key("keys-turn"), keys=KEYS_CALLED, keys_called=KEYS_CALLED),
+            Case(f"{crowd}, {KEYS_CALLED:,} in turn", by_key("keys-all", 1), keys=MANY_KEYS, keys_called=KEYS_CALLED),
+        ],
+        [
+            Case("one worker, not pinned", Setup("scale-worker", pinned=False)),
+            Case(
+                "two workers, not pinned",
+                Setup("scale-workers", pinned=False, workers=2, port=PORT + 1),
+                bound=CPU_WORKERS,
+            ),
+        ],
     ]
 
 
-def prepare(case: Case, material: Material) -> Node:
-    """The case's node, its state filled on the first round and kept for the next."""
-    if case.node is None:
-        case.node = node = Node(case.setup, material)
-        paths = node.folder / "paths"
-        paths.write_text("".join(f"/r{number}/a-1\n" for number in range(case.paths)))
-        case.calls = replace(bearer(material.token), paths=paths)
-        if case.keys:
-            keys = node.folder / "called-keys"
-            called = fill(node, case.keys, case.keys_called, case.revocations, role="reader")
-            keys.write_text("".join(f"{key}\n" for key in called))
-            case.calls = Calls(paths=paths, keys=keys)
-    return case.node
+def prepare(case: Case, material: Material) -> tuple[Node, Calls]:
+    """The case's node with its state filled, and what it is called with."""
+    node = Node(case.setup, material)
+    paths = node.folder / "paths"
+    paths.write_text("".join(f"/r{number}/a-1\n" for number in range(case.paths)))
+    if not case.keys:
+        return node, replace(bearer(material.token), paths=paths)
+    keys = node.folder / "called-keys"
+    called = fill(node, case.keys, case.keys_called, case.revocations, role="reader")
+    keys.write_text("".join(f"{key}\n" for key in called))
+    return node, Calls(paths=paths, keys=keys)
 
 
-def take(case: Case, material: Material, seconds: float) -> None:
-    """One round of one case."""
-    node = prepare(case, material)
-    with node.up(case.calls) as gateway:
-        run_wrk(gateway.url, CONNECTIONS, 3.0 if case.paths > 10 else 1.0, case.calls)
-        sample = measure(gateway.pid, gateway.url, CONNECTIONS, seconds, case.calls, gateway.quiet)
-        case.samples.append(sample)
-        workers = node.worker_pids()
-        case.private.append(sum(private_kib(pid) for pid in workers) // len(workers))
-
-
-def run(material: Material, rounds: int, seconds: float, say: Callable[[str], None]) -> str:
-    taken = cases()
-    for number in range(rounds):
-        for case in taken:
-            say(f"scale, round {number + 1} of {rounds}: {case.name}")
-            take(case, material, seconds)
-    by_name = {case.name: case for case in taken}
-    rows = []
-    for case in taken:
-        base = by_name[case.against]
+def compare(cases: list[Case], material: Material, times: int) -> list[list[str]]:
+    """Rows of the table: the CPU of each beside that of the first, in neighbouring pieces of load."""
+    with ExitStack() as stack:
+        nodes: dict[str, Node] = {}
+        pieces: dict[str, Callable[[], Sample]] = {}
+        for case in cases:
+            node, calls = prepare(case, material)
+            gateway = stack.enter_context(node.up(calls))
+            run_wrk(gateway.url, CONNECTIONS, 3.0, calls)
+            nodes[case.name] = node
+            pieces[case.name] = partial(measure, gateway.pid, gateway.url, CONNECTIONS, PIECE, calls, gateway.quiet)
+        taken = in_turn(pieces, times)
+        private = {name: _private_mib(node) for name, node in nodes.items()}
+    base = cases[0].name
+    rows = [[base, f"{cpu_of(taken[base]):.1f}", "1.00", "", "", f"{private[base]:.1f}", ""]]
+    for case in cases[1:]:
+        low, middle, high = ratios(taken[case.name], taken[base])
         rows.append(
             [
                 case.name,
-                f"{case.cpu_us:.1f}",
-                f"{case.cpu_us / base.cpu_us:.2f}",
-                f"{case.private_mib:.1f}",
-                f"{case.private_mib - base.private_mib:+.1f}",
+                f"{cpu_of(taken[case.name]):.1f}",
+                f"{middle:.2f}",
+                f"{low:.2f}-{high:.2f}",
+                case.bound,
+                f"{private[case.name]:.1f}",
+                f"{private[case.name] - private[base]:+.1f}",
             ]
         )
-    text = table(["at 32 connections", "CPU µs/call", "ratio", "private MiB/worker", "more"], rows)
+    return rows
+
+
+def _private_mib(node: Node) -> float:
+    workers = node.worker_pids()
+    return sum(private_kib(pid) for pid in workers) / len(workers) / 1024
+
+
+def run(material: Material, rounds: int, seconds: float, say: Callable[[str], None]) -> str:
+    times = max(6, round(rounds * seconds))
+    rows = []
+    for cases in groups():
+        say(f"scale: {', '.join(case.name for case in cases)}: {times} pieces of {PIECE:g} s each, in turn")
+        rows += compare(cases, material, times)
+    head = ["at 32 connections", "CPU µs/call", "ratio", "middle half", "bound", "private MiB/worker", "more"]
     say("scale: reload under calls")
-    return f"{text}\n\n{reload_pause(material)}"
+    return f"{table(head, rows)}\n\n{reload_pause(material)}"
 
 
 # -- reload -----------------------------------------------------------------------------------------------------------

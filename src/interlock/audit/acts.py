@@ -2,7 +2,8 @@
 
 An act is on disk before `act` returns; if it cannot be, `RecordUnavailable` is raised and the act MUST NOT
 take place. What is noted is in the kernel, and on disk with the next act or seal: for what happens often and ends by
-itself, as issuing tokens does.
+itself, as issuing tokens does. Whoever does much of that at once has it written once, by `hold` and `release`, and
+MUST NOT act upon any of it before.
 
 Who acted, and the details that name somebody, go into subject frames.
 """
@@ -18,6 +19,7 @@ from interlock.audit.entries import Act, encode
 from interlock.audit.segment import RecordId, format_id
 from interlock.audit.subjects import PRINCIPAL, Subject
 from interlock.audit.writer import SegmentWriter
+from interlock.errors import RecordUnavailable
 from interlock.model import Event
 
 NAMING = ("principal", "subject")  # details that name somebody; there may be several, `subject1` and on
@@ -25,45 +27,74 @@ RENEW = 1.0  # seconds in which a key that was turned is followed, as workers do
 NOBODY = ("process:", "service:interlock/control", "service:interlock/issuer")  # actors that are no persons
 
 
+class _Shared:
+    """What the recorders of one writer have in common."""
+
+    def __init__(self, writer: SegmentWriter) -> None:
+        self.writer = writer
+        self.lock = threading.Lock()
+        self.looked = 0.0  # when the keys were looked at for a note
+        self.holder = 0  # the thread whose notes wait to be written
+        self.failures = 0  # of the writer, when they began to
+
+
 class ActRecorder:
     """A `model.Recorder` over one segment writer; may be shared by threads."""
 
-    def __init__(self, writer: SegmentWriter, actor: str, _lock: threading.Lock | None = None) -> None:
+    def __init__(self, writer: SegmentWriter, actor: str, _shared: _Shared | None = None) -> None:
         self._writer = writer
         self._actor = actor
-        self._lock = _lock or threading.Lock()
-        self._looked = 0.0  # when the keys were looked at for a note
+        self._shared = _shared or _Shared(writer)
 
     def by(self, actor: str) -> ActRecorder:
         """The same recorder, for what `actor` does."""
-        return ActRecorder(self._writer, actor, self._lock)
+        return ActRecorder(self._writer, actor, self._shared)
 
     def act(self, event: Event, details: Mapping[str, Any], refers: RecordId | None = None) -> str:
         """Put an act on the record and on disk; gives its id. `refers` names the record it is about."""
-        with self._lock:
+        with self._shared.lock:
             self._writer.renew()
-            record = self._write(event, details, refers, durable=True)
+            record = self._add(event, details, refers, durable=True)
+            self._writer.flush()
             self._writer.sync()
         return format_id(record)
 
     def note(self, event: Event, details: Mapping[str, Any]) -> str:
         """Put something on the record, written but not yet on disk; gives its id."""
-        with self._lock:
+        shared = self._shared
+        with shared.lock:
             now = time.monotonic()
-            if now >= self._looked + RENEW:  # looking takes as long as all the rest
-                self._looked = now
+            if now >= shared.looked + RENEW:  # looking takes as long as all the rest
+                shared.looked = now
                 self._writer.renew()
-            return format_id(self._write(event, details, None, durable=False))
+            record = self._add(event, details, None, durable=False)
+            if shared.holder != threading.get_ident():
+                self._writer.flush()
+        return format_id(record)
 
-    def _write(self, event: Event, details: Mapping[str, Any], refers: RecordId | None, *, durable: bool) -> RecordId:
+    def hold(self) -> None:
+        """What this thread notes from now on, by whatever recorder of this writer, waits for `release`."""
+        shared = self._shared
+        with shared.lock:
+            shared.holder = threading.get_ident()
+            shared.failures = self._writer.failures
+
+    def release(self) -> None:
+        """Write what this thread has noted since `hold`; `RecordUnavailable`: some of it is not on the record."""
+        shared = self._shared
+        with shared.lock:
+            shared.holder = 0
+            self._writer.flush()
+            if self._writer.failures != shared.failures:  # another thread wrote it, in vain
+                raise RecordUnavailable("the segment was given up")
+
+    def _add(self, event: Event, details: Mapping[str, Any], refers: RecordId | None, *, durable: bool) -> RecordId:
         self._writer.settle()
-        record = self._writer.append(event.code, encode(self._entry(details)), refers, durable=durable)
-        self._writer.flush()
-        return record
+        return self._writer.append(event.code, encode(self._entry(details)), refers, durable=durable)
 
     def renew(self) -> None:
         """Begin another segment if the intake key was turned."""
-        with self._lock:
+        with self._shared.lock:
             self._writer.renew()
 
     def _entry(self, details: Mapping[str, Any]) -> Act:
@@ -86,7 +117,7 @@ class ActRecorder:
 
     def close(self) -> None:
         """End the writer's segment in good order."""
-        with self._lock:
+        with self._shared.lock:
             self._writer.close()
 
 

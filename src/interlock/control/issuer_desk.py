@@ -18,16 +18,14 @@ from interlock.control.issuer_notes import CountedNotes
 from interlock.control.issuer_outside import OutsideIssuers
 from interlock.control.issuer_references import KeptReferences
 from interlock.control.issuer_status import IssuerStatus
+from interlock.control.known import Current, Known
 from interlock.control.paths import Paths
 from interlock.control.publish import Publisher
 from interlock.errors import StateError
-from interlock.gateway.state import Directory
 from interlock.identity import RoleTable, TokenVerifier
 from interlock.identity.handles import (
     client_handle,
     family_handle,
-    issuer_handle,
-    principal_handle,
     session_handle,
     token_handle,
 )
@@ -40,8 +38,7 @@ from interlock.issuer.people import People
 from interlock.issuer.service import Issuer
 from interlock.issuer.signing import Keys
 from interlock.keys import Keyring, factor_key
-from interlock.snapshot import IssuerSpec, NodePage, Revoked, Snapshot, TrustSpec
-from interlock.snapshot.page import GENERATION
+from interlock.snapshot import IssuerSpec, NodePage, Revoked
 from interlock.store import State
 from interlock.store.clients import Client, Clients
 from interlock.store.model import Revocation
@@ -51,35 +48,6 @@ from interlock.store.revocations import Revocations
 if TYPE_CHECKING:
     from interlock.config import OwnIssuer
     from interlock.issuer.signals.api import Transmitter
-
-
-class Known:
-    """What workers know of revocations, as control sees it: the same snapshot, the same change log."""
-
-    def __init__(self, paths: Paths, page: NodePage, lookup_key: bytes) -> None:
-        self._paths = paths
-        self._page = page
-        self.directory = Directory(page, paths.changes, lookup_key)
-        self._generation = -1
-        self._snapshot: Snapshot | None = None
-        self._lock = threading.Lock()
-
-    def catch_up(self) -> Directory:
-        """The directory, with everything that was announced."""
-        with self._lock:
-            generation = self._page.words[GENERATION]
-            if generation != self._generation:
-                snapshot = Snapshot.open(self._paths.snapshot)
-                self.directory.rebase(snapshot)
-                self._snapshot, self._generation = snapshot, generation
-            elif self.directory.behind:
-                self.directory.catch_up()
-        return self.directory
-
-    def trust(self, name: str) -> TrustSpec | None:
-        """A trust bundle of the present snapshot."""
-        self.catch_up()
-        return None if self._snapshot is None else self._snapshot.node.trust.get(name)
 
 
 class StateRevoker:
@@ -145,7 +113,7 @@ class IssuerDesk:
         self._replays = replays
         self._references = KeptReferences(paths, self._lookup_key)
         self.refresh: Callable[[str], None] = lambda _issuer: None  # asks for newer keys of an outside issuer
-        self._outside = OutsideIssuers(_Current(self._known), lambda issuer: self.refresh(issuer))
+        self._outside = OutsideIssuers(Current(self._known), lambda issuer: self.refresh(issuer))
         self._url = ""
         self.path = ""  # that of the issuer's URL
         self._vouching: Vouching | None = None
@@ -256,15 +224,10 @@ class IssuerDesk:
             types=["at+jwt"],
             own=True,
         )
-        return TokenVerifier([spec], RoleTable({}), _Current(self._known), lambda _issuer: None)
+        return TokenVerifier([spec], RoleTable({}), Current(self._known), lambda _issuer: None)
 
     def _earliest(self, principal: str, client_id: str) -> int:
-        directory = self._known.catch_up()
-        return max(
-            directory.not_before(principal_handle(principal)),
-            directory.not_before(client_handle(self._url, client_id)),
-            directory.not_before(issuer_handle(self._url)),
-        )
+        return self._known.earliest(self._url, principal, client_id)
 
     def client_changed(self, client: Client) -> None:
         """One that was disabled stays so, even where the state could not be told; else the state is asked anyway."""
@@ -295,32 +258,5 @@ class IssuerDesk:
         if spec is None:
             return False
         if self._vouching is None or self._vouching.spec != spec:
-            self._vouching = Vouching(spec, _Current(self._known))
+            self._vouching = Vouching(spec, Current(self._known))
         return self._vouching.holds(certificate, now)
-
-
-class _Current:
-    """A directory that is always as new as what was announced."""
-
-    def __init__(self, known: Known) -> None:
-        self._known = known
-        self.lookup_key = known.directory.lookup_key
-
-    @property
-    def epoch(self) -> int:
-        return self._known.catch_up().epoch
-
-    def find_key(self, lookup: bytes) -> bytes | None:
-        return self._known.catch_up().find_key(lookup)
-
-    def find_token(self, lookup: bytes, now: int) -> bytes | None:
-        return self._known.directory.find_token(lookup, now)
-
-    def is_revoked(self, handle: bytes) -> bool:
-        return self._known.directory.is_revoked(handle)
-
-    def not_before(self, handle: bytes) -> int:
-        return self._known.directory.not_before(handle)
-
-    def risk(self, handle: bytes) -> int:
-        return self._known.directory.risk(handle)

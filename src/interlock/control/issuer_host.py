@@ -67,7 +67,9 @@ class IssuerHost:
         self._issuing: IssuerDesk | None = None  # once the file has named an issuer
         self._problem = ""
         self._told: IssuerStatus | None = None
-        self._server = IssuerServer(desks.paths.run, lambda: self.issuer, lambda: self._path)
+        self._server = IssuerServer(
+            desks.paths.run, lambda: self.issuer, lambda: self._path, lambda: desks.acts(ISSUER)
+        )
         self._farewells = Farewells(log)
 
     async def start(self) -> None:

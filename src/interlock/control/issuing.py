@@ -1,8 +1,10 @@
 """Serves the authorization server to the workers, on `run/issuer.sock`.
 
 Workers have admitted, limited and recorded each call before it comes here, by HTTP/1.1 over connections of their own;
-whoever else could open the socket is this user, who could do as much anyway. What waits for the disk or for a
-password's hash runs in threads of its own, few and bounded, so that tokens for machines never wait for it.
+whoever else could open the socket is this user, who could do as much anyway. What came in one turn of the event loop
+is answered together in the next: the state is looked at once, and the record written once, for all of it. What waits
+for the disk or for a password's hash runs in threads of its own, few and bounded, so that tokens for machines never
+wait for it.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 from interlock.control.signals.receiver import PATH as SIGNALS
+from interlock.errors import RecordUnavailable
 from interlock.gateway.http1 import END, NEED_DATA, Malformed, RequestHead, RequestReader, status_line
 from interlock.issuer.app import endpoint_of, handle
 from interlock.issuer.errors import NotYet
-from interlock.issuer.http import Request, Response
+from interlock.issuer.http import NOW, Request, Response
 from interlock.issuer.means import Answer
 from interlock.issuer.service import Issuer
 from interlock.snapshot.address import socket_name
@@ -46,11 +49,30 @@ _FIELD = re.compile(r"[\t -~\x80-\xff]*")
 BROKEN = Response(400, (("content-type", "application/json"),), b'{"error":"invalid_request"}')
 
 
+Done = Callable[[Response], None]
+
+
+class Holds(Protocol):
+    """A recorder that writes what is noted between `hold` and `release` at once; see `audit.ActRecorder`."""
+
+    def hold(self) -> None: ...
+
+    def release(self) -> None:
+        """Raises `RecordUnavailable`: then nothing of it may be given out."""
+        ...
+
+
 class IssuerServer:
     """Listens until closed. `issuer()` gives the present one, or None where the file names none."""
 
-    def __init__(self, run_dir: Path, issuer: Callable[[], Issuer | None], path: Callable[[], str]) -> None:
-        """`path()`: that of the issuer's URL, in front of its endpoints'."""
+    def __init__(
+        self,
+        run_dir: Path,
+        issuer: Callable[[], Issuer | None],
+        path: Callable[[], str],
+        record: Callable[[], Holds],
+    ) -> None:
+        """`path()`: that of the issuer's URL, in front of its endpoints'; `record()`: where the issuer's acts go."""
         self.receive: Callable[[Request], Response] | None = None  # signals of others, also without an issuer of ours
         self._socket = run_dir / SOCKET
         self.issuer = issuer
@@ -58,6 +80,8 @@ class IssuerServer:
         self._server: asyncio.Server | None = None
         self._threads = ThreadPoolExecutor(THREADS, "issuer")
         self._waiting = 0
+        self._record = record
+        self._asked: list[tuple[Request, Done]] = []  # in this turn of the event loop
         self.connections: set[Connection] = set()
 
     async def start(self) -> None:
@@ -84,25 +108,54 @@ class IssuerServer:
             connection.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def answer(self, request: Request, done: Callable[[Response], None]) -> None:
-        """Have a request answered: now, or by a thread if it waits for something."""
-        if request.path == SIGNALS and self.receive is not None:
-            self._in_thread(partial(self.receive, request), request, done)
+    def ask(self, request: Request, done: Done) -> None:
+        """Have a request answered, in the next turn of the event loop."""
+        self._asked.append((request, done))
+        if len(self._asked) == 1:
+            asyncio.get_running_loop().call_soon(self.turn)
+
+    def turn(self) -> None:
+        """Answer what was asked: now, or by a thread if it waits for something."""
+        asked, self._asked = self._asked, []
+        if not asked:
             return
         issuer = self.issuer()
-        if issuer is None:
-            done(BUSY)
-            return
-        endpoint = endpoint_of(request.path)
-        if endpoint is None or not endpoint.slow(request):
-            try:
-                self._settle(handle(issuer, request), done)
-            except NotYet as problem:
-                self._again(request, done, problem.wait)
-            return
-        self._in_thread(partial(handle, issuer, request), request, done)
+        quick: list[tuple[Request, Done]] = []
+        for request, done in asked:
+            if request.path == SIGNALS and self.receive is not None:
+                self._in_thread(partial(self.receive, request), request, done)
+            elif issuer is None:
+                done(BUSY)
+            elif (endpoint := endpoint_of(request.path)) is None or not endpoint.slow(request):
+                quick.append((request, done))
+            else:
+                self._in_thread(partial(handle, issuer, request), request, done)
+        if quick and issuer is not None:
+            self._at_once(issuer, quick)
 
-    def _in_thread(self, work: Callable[[], Answer], request: Request, done: Callable[[Response], None]) -> None:
+    def _at_once(self, issuer: Issuer, asked: list[tuple[Request, Done]]) -> None:
+        """Nothing is given out before all of it is on the record."""
+        record = self._record()
+        answers: list[tuple[Answer, Done]] = []
+        begun = time.monotonic_ns()
+        record.hold()
+        try:
+            for request, done in asked:
+                request.begun = begun
+                try:
+                    answers.append((handle(issuer, request), done))
+                except NotYet as problem:
+                    self._again(request, done, problem.wait)
+        finally:
+            try:
+                record.release()
+            except RecordUnavailable as problem:
+                log.error("what the issuer did is not on the record: %s", problem)
+                answers = [(BUSY, done) for _, done in answers]
+        for answer, done in answers:
+            self._settle(answer, done)
+
+    def _in_thread(self, work: Callable[[], Answer], request: Request, done: Done) -> None:
         if self._waiting >= WAITING:
             done(BUSY)
             return
@@ -121,7 +174,7 @@ class IssuerServer:
 
         future.add_done_callback(ended)
 
-    def _settle(self, answer: Answer, done: Callable[[Response], None]) -> None:
+    def _settle(self, answer: Answer, done: Done) -> None:
         """A response is given at once, the promise of one when it is kept."""
         if isinstance(answer, Response):
             done(answer)
@@ -134,12 +187,12 @@ class IssuerServer:
 
         answer.add_done_callback(kept)
 
-    def _again(self, request: Request, done: Callable[[Response], None], wait: float) -> None:
+    def _again(self, request: Request, done: Done, wait: float) -> None:
         """When the clock has left the second of a revocation."""
 
         def ask() -> None:
-            request.now = self.wall()
-            self.answer(request, done)
+            request.now, request.begun = self.wall(), NOW
+            self.ask(request, done)
 
         asyncio.get_running_loop().call_later(wait, ask)
 
@@ -216,7 +269,7 @@ class Connection(asyncio.Protocol):
         except ValueError:
             self._answered(BROKEN)
             return
-        self._server.answer(request, self._answered)
+        self._server.ask(request, self._answered)
 
     def _answered(self, response: Response) -> None:
         self._busy = False

@@ -10,140 +10,28 @@ Nothing here opens fail: a change log that cannot be read makes the worker `stal
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import NamedTuple, assert_never
-
-import msgspec
 
 from interlock.clock import SECOND
 from interlock.errors import SnapshotError
+from interlock.gateway.compiler import Compiler
 from interlock.gateway.cors import is_preflight
 from interlock.gateway.http1 import Malformed, RequestHead
 from interlock.gateway.paths import Target, canonicalize
 from interlock.gateway.route import Matched, Route
 from interlock.gateway.router import NOTHING, Match, NotAllowed, Router
-from interlock.gateway.upstream import Pool, Totals
-from interlock.identity import (
-    ApiKeyVerifier,
-    Authenticate,
-    CertificateVerifier,
-    ProofGuard,
-    RoleTable,
-    Strength,
-    TokenVerifier,
-    compile_authenticator,
-    compile_strength,
-)
-from interlock.limits import Limit, compile_limits
+from interlock.gateway.upstream import Totals
+from interlock.identity import ProofGuard, TokenVerifier
 from interlock.model import Reason, Refusal
-from interlock.policy import Allow, compile_allow, needs_facts
-from interlock.snapshot import CorsSpec, NodePage, NodeSpec, RouteSpec, Snapshot, ZoneSpec
-from interlock.snapshot.changes import Change, KeyAdded, NotBefore, Revoked, Risk, read_changes
+from interlock.snapshot import NodePage, Snapshot
 from interlock.snapshot.counters import CounterTable
-from interlock.snapshot.page import EPOCH, GENERATION
-from interlock.snapshot.references import References
-from interlock.snapshot.table import mark_of
+from interlock.snapshot.directory import Directory
+from interlock.snapshot.page import GENERATION
 
-TABLES = ("keys", "revoked", "marks", "risks")
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds until a snapshot that could not be used is tried again
 CONTROL_SILENT = 5 * SECOND  # without a heartbeat for this long, control is taken to be gone
-
-
-class Overlay:
-    """What the change log has said since a snapshot."""
-
-    __slots__ = ("keys", "marks", "revoked", "risks")
-
-    def __init__(self) -> None:
-        self.keys: dict[bytes, bytes] = {}
-        self.revoked: set[bytes] = set()
-        self.marks: dict[bytes, int] = {}
-        self.risks: dict[bytes, int] = {}
-
-    def apply(self, changes: Iterable[Change]) -> None:
-        """Take changes in. One of a kind that is not known here is an error: to go on without it would fail open."""
-        for change in changes:
-            match change:
-                case KeyAdded():
-                    self.keys[change.hash] = change.value
-                case Revoked():
-                    self.revoked.add(change.handle)
-                case NotBefore():
-                    self.marks[change.handle] = max(change.since, self.marks.get(change.handle, 0))
-                case Risk():
-                    self.risks[change.handle] = change.value
-                case _:
-                    assert_never(change)
-
-
-class Directory:
-    """Keys, revocations and marks: the snapshot's tables under what the change log has added since."""
-
-    def __init__(self, page: NodePage, changes: Path, lookup_key: bytes) -> None:
-        self.lookup_key = lookup_key
-        self.epoch = 0  # changes whenever what is known may have
-        self._offset = 0  # how far the change log was read
-        self._words = page.words
-        self._path = changes
-        self._snapshot: Snapshot | None = None
-        self._since = Overlay()
-        self._references = References(changes.with_name("tokens"))
-
-    @property
-    def behind(self) -> bool:
-        return bool(self._words[EPOCH] != self._offset)
-
-    def catch_up(self) -> None:
-        """Read what is new in the change log; `SnapshotError` if it cannot be read."""
-        target = self._words[EPOCH]
-        self._since.apply(read_changes(self._path, self._offset, target))
-        self._offset = target
-        self.epoch += 1
-
-    def rebase(self, snapshot: Snapshot) -> None:
-        """Stand on a newer snapshot; what it already holds leaves the overlay. `SnapshotError` if it lacks a table."""
-        for table in TABLES:
-            snapshot.table(table)
-        since = Overlay()
-        target = self._words[EPOCH]
-        since.apply(read_changes(self._path, snapshot.changes_offset, target))
-        self._snapshot, self._since, self._offset = snapshot, since, target
-        self.epoch += 1
-
-    @property
-    def offset(self) -> int:
-        """The epoch of the shared page that is acknowledged."""
-        return self._offset
-
-    def find_key(self, lookup: bytes) -> bytes | None:
-        found = self._since.keys.get(lookup)
-        if found is None and self._snapshot is not None:
-            found = self._snapshot.table("keys").get(lookup)
-        return found
-
-    def find_token(self, lookup: bytes, now: int) -> bytes | None:
-        return self._references.find(lookup, now)
-
-    def is_revoked(self, handle: bytes) -> bool:
-        if handle in self._since.revoked:
-            return True
-        return self._snapshot is not None and self._snapshot.table("revoked").get(handle) is not None
-
-    def not_before(self, handle: bytes) -> int:
-        """The second before which nothing of this handle may have been issued; 0: there is no mark."""
-        since = self._since.marks.get(handle, 0)
-        kept = self._snapshot.table("marks").get(handle) if self._snapshot is not None else None
-        return since if kept is None else max(since, mark_of(kept))
-
-    def risk(self, handle: bytes) -> int:
-        """What was found out about a handle, from 1 to 100; 0: nothing."""
-        said = self._since.risks.get(handle)
-        if said is not None:
-            return said
-        kept = self._snapshot.table("risks").get(handle) if self._snapshot is not None else None
-        return kept[0] if kept else 0
 
 
 class Live:
@@ -193,145 +81,6 @@ def _matched(route: Route, target: Target, found: Match, *, preflight: bool = Fa
         return Matched(route, target, found.params, preflight)
     target.segments = ()
     return Matched(route, target, NOTHING, preflight)
-
-
-class Guards(NamedTuple):
-    """What routes that ask the same of a call have in common: made once, so that ten thousand of them are light."""
-
-    authenticate: Authenticate | None
-    vouched: Callable[[bytes], bool] | None
-    strength: Strength | None
-    allow: Allow
-    conditional: bool
-    cors: CorsSpec | None
-
-
-class Compiler:
-    """Turns specs into callables for one snapshot; takes over from its predecessor what is unchanged."""
-
-    def __init__(
-        self,
-        node: NodeSpec,
-        before: Compiler | None,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        directory: Directory,
-        counters: CounterTable,
-        refresh: Callable[[str], None],
-        totals: Totals,
-        proofs: ProofGuard | None = None,
-    ) -> None:
-        self.node = node
-        self._proofs = proofs
-        self._directory = directory
-        self._counters = counters
-        self._context = _context(node)
-        same = before is not None and before._context == self._context
-        self._compiled: dict[bytes, Route] = {}
-        self._before: dict[bytes, Route] = before._compiled if before is not None and same else {}
-        self._shared: dict[bytes, Guards] = {}
-        self._shared_before: dict[bytes, Guards] = before._shared if before is not None and same else {}
-        if before is None:
-            self.roles = RoleTable(node.roles)
-            self.tokens = TokenVerifier(node.issuers, self.roles, directory, refresh)
-            self.keys = ApiKeyVerifier(directory, self.roles)
-            self.certificates = CertificateVerifier(node.trust, self.roles, directory)
-        else:
-            self.roles = before.roles if before.node.roles == node.roles else RoleTable(node.roles)
-            self.tokens, self.keys, self.certificates = before.tokens, before.keys, before.certificates
-        self.pools: dict[str, Pool] = {}
-        for name, service in node.services.items():
-            known = before.pools.get(name) if before is not None else None
-            self.pools[name] = known if known is not None and known.spec == service else Pool(service, loop, totals)
-
-    def take_over(self) -> None:
-        """Put the snapshot's issuers, roles and bundles in force; does not fail, so it comes when all else is done.
-
-        The verifiers are those of the predecessor: until now, they answer as the former snapshot has them.
-        """
-        self.tokens.configure(self.node.issuers, self.roles)
-        self.keys.configure(self.roles)
-        self.certificates.configure(self.node.trust, self.roles)
-
-    def retire(self, after: Compiler | None) -> None:
-        """Close the pools that the other compiler does not have."""
-        for name, pool in self.pools.items():
-            if after is None or after.pools.get(name) is not pool:
-                pool.close()
-
-    def route(self, spec: RouteSpec, digest: bytes) -> Route:
-        """The compiled route; the same object as before if nothing it was made from has changed."""
-        route = self._compiled.get(digest)
-        if route is None:
-            # One snapshot back and no further: what is called no more is forgotten after two reloads.
-            route = self._compiled[digest] = self._before.get(digest) or self._compile(spec)
-        return route
-
-    def _compile(self, spec: RouteSpec) -> Route:
-        service = self.node.services[spec.service]
-        guards = self._guards(spec, self.node.zones[service.zone] if service.zone else None)
-        return Route(
-            spec,
-            service,
-            pool=self.pools[spec.service],
-            authenticate=guards.authenticate,
-            vouched=guards.vouched,
-            strength=guards.strength,
-            allow=guards.allow,
-            conditional=guards.conditional,
-            cors=guards.cors,
-            limit=compile_limits(spec.limits, self._counters, spec.id) if spec.limits else None,
-            preflight_limit=self._preflight_limit(spec),
-        )
-
-    def _guards(self, spec: RouteSpec, zone: ZoneSpec | None) -> Guards:
-        """Those of a route, by all that it asks but for its paths, its limits and whom its paths identify."""
-        key = msgspec.msgpack.encode(msgspec.structs.replace(spec, id="", patterns=[], limits=[], subject={}))
-        guards = self._shared.get(key) or self._shared_before.get(key)
-        if guards is None:
-            authenticate = None
-            if spec.authenticate:
-                authenticate = compile_authenticator(
-                    spec.authenticate,
-                    jwt=self.tokens,
-                    keys=self.keys,
-                    certificates=self.certificates,
-                    trust=spec.trust,
-                    proofs=self._proofs,
-                )
-            guards = Guards(
-                authenticate,
-                self._vouched(spec),
-                None if spec.strength is None else compile_strength(spec.strength, self._directory),
-                compile_allow(spec, zone),
-                needs_facts(spec, zone),
-                spec.cors,
-            )
-        self._shared[key] = guards
-        return guards
-
-    def _preflight_limit(self, spec: RouteSpec) -> Limit | None:
-        """The route's limits, counted apart and per address: strangers MUST NOT spend what callers share."""
-        if spec.cors is None or not spec.limits:
-            return None
-        limits = [msgspec.structs.replace(limit, per="address") for limit in spec.limits]
-        return compile_limits(limits, self._counters, f"{spec.id}\0preflight")
-
-    def _vouched(self, spec: RouteSpec) -> Callable[[bytes], bool] | None:
-        """For routes that ask for certificates: whether this worker verified a leaf against the route's bundle."""
-        if not any("mtls" in alternative for alternative in spec.authenticate):
-            return None
-        known, trust = self.certificates.is_known, spec.trust
-        return lambda fingerprint: known(fingerprint, trust)
-
-
-def _context(node: NodeSpec) -> bytes:
-    """What a compiled route depends on besides its own spec."""
-    return msgspec.json.encode([node.services, node.trust, node.zones, node.roles, _without_keys(node)])
-
-
-def _without_keys(node: NodeSpec) -> list[object]:
-    return [msgspec.structs.replace(issuer, jwks="", jwks_ns=0) for issuer in node.issuers]
 
 
 class WorkerState:

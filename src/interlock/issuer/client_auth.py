@@ -67,7 +67,7 @@ def authenticate(issuer: Issuer, request: Request) -> Known:
         return _by_secret(issuer, form.get("client_id", ""), form["client_secret"], request, basic=False)
     if presented == ["assertion"]:
         return _by_assertion(issuer, request)
-    known = issuer.registry.get(form.get("client_id", ""))
+    known = issuer.registry.get(form.get("client_id", ""), request.begun)
     if known is None:
         raise _refused(request, "no such client, or nothing presented")
     method = known.client.method
@@ -80,7 +80,7 @@ def authenticate(issuer: Issuer, request: Request) -> Known:
 
 
 def _by_secret(issuer: Issuer, client_id: str, secret: str, request: Request, *, basic: bool) -> Known:
-    known = issuer.registry.get(client_id)
+    known = issuer.registry.get(client_id, request.begun)
     holds = issuer.registry.secret_holds(known, secret, request.now)
     if known is None or not holds or known.client.method not in SECRETS:
         raise _refused(request, "the secret is not this client's", basic=basic)
@@ -99,7 +99,7 @@ def _by_assertion(issuer: Issuer, request: Request) -> Known:
         compact = split(form.get("client_assertion", "").encode("ascii", "replace"))
         claims = claims_set(compact)
         client_id = claims.get("sub")
-        known = issuer.registry.get(client_id) if isinstance(client_id, str) else None
+        known = issuer.registry.get(client_id, request.begun) if isinstance(client_id, str) else None
         if known is None or known.client.method != "private_key_jwt":
             raise _refused(request, "no such client by assertion")
         verify_compact(compact, keys_of(issuer, known), _algorithms(issuer, known))

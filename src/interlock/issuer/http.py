@@ -19,6 +19,7 @@ from interlock.jose.encoding import Malformed, decode_json_object
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
 FIELDS: Final = 128  # of a form
+NOW: Final = 1 << 62  # monotonic ns, later than whatever was looked at
 NO_STORE: Final = (("cache-control", "no-store"),)
 
 
@@ -47,6 +48,7 @@ class Request:
         self.certificate = certificate  # of the client, DER; empty: none was shown
         self.now = now  # wall ns
         self.call = call  # trace id of the call on the record
+        self.begun = NOW  # monotonic ns: what is known of clients may be as old as that
         self.proved: dict[str, Any] = {}  # what it has shown that is good once, for when it is looked at again
         self._parameters: dict[str, str] | None = None
         self._form: dict[str, str] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import load_pem_x509_certificate
 
 from interlock.errors import KeyMaterialError
+from interlock.issuer.http import NOW
 from interlock.jose import KeySet
 from interlock.keys import lookup_hash
 from interlock.store.clients import Client, Clients, read_client
@@ -69,14 +71,18 @@ class Registry:
         self._rows = clients.rows
         self._known: dict[str, _Seen] = {}
         self._listed: tuple[int, list[Client]] = (-1, [])  # all, as of a version
+        self._looked: tuple[int, int] = (-1, 0)  # when (monotonic ns) the version of the state was what
         self._gone: set[str] = set()
 
     def __len__(self) -> int:
         return sum(1 for _ in self._all())
 
-    def get(self, client_id: str) -> Known | None:
-        """The client of that id, unless it is disabled."""
-        version = self._rows.version()  # before the row: what is changed between them is looked at again
+    def get(self, client_id: str, since: int = NOW) -> Known | None:
+        """The client of that id, unless it is disabled.
+
+        It is as it was at some moment after `since` (monotonic ns), so that what came together is looked at once.
+        """
+        version = self._version(since)  # before the row: what is changed between them is looked at again
         seen = self._known.get(client_id)
         if seen is None or seen.version != version:
             row = self._rows.row(client_id)
@@ -84,6 +90,14 @@ class Registry:
             if seen is None:
                 self._known.pop(client_id, None)
         return None if seen is None or client_id in self._gone else seen.known
+
+    def _version(self, since: int) -> int:
+        looked, version = self._looked
+        if looked < since:
+            looked = time.monotonic_ns()
+            version = self._rows.version()
+            self._looked = looked, version
+        return version
 
     def spoken_for(self, issuer: str, subject: str) -> list[Client]:
         """The clients for which a token of an outside issuer speaks (RFC 7523 section 2.1)."""

@@ -6,7 +6,7 @@ much time on as on the signature itself.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
@@ -23,6 +23,7 @@ from interlock.errors import KeyMaterialError
 
 SIGNING: Final = ("ES256", "EdDSA")
 _SHA256: Final = ECDSA(SHA256())
+_URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -80,7 +81,7 @@ def encode_base64url(data: bytes) -> str:
 
 
 def _part(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+    return binascii.b2a_base64(data, newline=False).translate(_URLSAFE).rstrip(b"=")
 
 
 def _number(value: int) -> str:

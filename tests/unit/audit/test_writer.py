@@ -451,6 +451,82 @@ def test_an_act_that_cannot_be_recorded_says_so(world: World) -> None:
     assert acts.act(Event.KEY_REVOKE, {"id": "k1"})
 
 
+def test_what_is_held_is_written_at_once_when_it_is_let_go(world: World) -> None:
+    writer = world.writer("control")
+    acts = ActRecorder(writer, "os:node/root")
+    acts.hold()
+    names = [acts.by(f"os:node/{who}").note(Event.KEY_CREATE, {"id": who}) for who in ("ada", "bob", "cy")]
+    assert (writer.pending, writer.flushes) == (3, 0)
+    acts.release()
+    assert (writer.pending, writer.flushes) == (0, 1)
+    assert [format_id(record) for record in records(world)] == names
+    acts.note(Event.KEY_CREATE, {"id": "after"})
+    assert writer.flushes == 2
+
+
+@pytest.mark.parametrize("step", ["write", "create"])
+def test_what_is_held_and_cannot_be_written_is_told_of(world: World, step: str) -> None:
+    acts = ActRecorder(world.writer("control"), "os:node/root")
+    acts.note(Event.KEY_CREATE, {"id": "before"})
+    acts.hold()
+    acts.note(Event.KEY_CREATE, {"id": "lost"})
+    world.disk.fault = lambda name, path, done: OSError(errno.EIO, "no") if name == "write" else None
+    with pytest.raises(RecordUnavailable):
+        acts.release()
+    world.disk.fault = lambda name, path, done: OSError(errno.EIO, "no") if name == step else None
+    acts.hold()
+    world.clock.advance(1)
+    with pytest.raises(RecordUnavailable):
+        acts.note(Event.KEY_CREATE, {"id": "lost, too"})
+    with pytest.raises(RecordUnavailable):
+        acts.release()
+    world.disk.fault = None
+    world.clock.advance(1)
+    acts.hold()
+    acts.note(Event.KEY_CREATE, {"id": "again"})
+    acts.release()
+    assert "lost" not in str([contents(path) for path in world.segments()])
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_another_thread_writes_what_is_held_or_loses_it_for_all(world: World, broken: bool) -> None:
+    """What it loses MUST NOT look written to the one who held it."""
+    acts = ActRecorder(world.writer("control"), "os:node/root")
+    acts.note(Event.KEY_CREATE, {"id": "before"})
+    acts.hold()
+    acts.note(Event.KEY_CREATE, {"id": "held"})
+    if broken:
+        world.disk.fault = lambda name, path, done: OSError(errno.EIO, "no") if name == "write" else None
+    failed: list[RecordUnavailable] = []
+
+    def beside() -> None:
+        try:
+            acts.note(Event.KEY_CREATE, {"id": "beside"})
+        except RecordUnavailable as problem:
+            failed.append(problem)
+
+    thread = threading.Thread(target=beside)
+    thread.start()
+    thread.join()
+    world.disk.fault = None
+    assert bool(failed) is broken
+    if broken:
+        with pytest.raises(RecordUnavailable):
+            acts.release()
+    else:
+        acts.release()
+    assert len(records(world)) == (1 if broken else 3)
+
+
+def test_an_act_amid_what_is_held_is_on_disk_and_all_before_it(world: World) -> None:
+    acts = ActRecorder(world.writer("control"), "os:node/root")
+    acts.hold()
+    acts.note(Event.KEY_CREATE, {"id": "held"})
+    acts.act(Event.KEY_REVOKE, {"id": "held"})
+    world.disk.power_cut()
+    assert len(records(world)) == 2
+
+
 def test_a_stepped_clock_does_no_harm(world: World) -> None:
     writer = world.writer()
     call(writer)

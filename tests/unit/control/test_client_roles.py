@@ -17,10 +17,10 @@ from interlock.control.clients import (
 from interlock.control.paths import Paths
 from interlock.control.publish import Publisher
 from interlock.errors import NotFound, RecordUnavailable, UsageError
-from interlock.gateway.state import Directory
 from interlock.identity import client_handle
 from interlock.keys import Keyring, lookup_hash
 from interlock.snapshot import NodePage
+from interlock.snapshot.directory import Directory
 from interlock.store import Revocations, State
 from interlock.store.clients import Client, Clients
 from interlock.store.registrations import Registrations

@@ -13,22 +13,42 @@ from typing import Any, cast
 import pytest
 
 from interlock.control.issuing import BODY, BUFFERED, BUSY, THREADS, WAITING, Connection, IssuerServer, read_request
+from interlock.errors import RecordUnavailable
 from interlock.gateway.http1 import RequestHead, RequestReader
 from interlock.issuer import app
 from interlock.issuer.app import ENDPOINTS, Endpoint
 from interlock.issuer.errors import NotYet
 from interlock.issuer.http import Request, Response
 from interlock.issuer.service import Issuer
+from interlock.model import Event
+from interlock.store.client_rows import ClientRows
 from tests.unit.issuer.desk import SECRET, Desk
 
 BASIC = base64.b64encode(f"billing:{SECRET}".encode()).decode()
 FORM = b"content-type: application/x-www-form-urlencoded\r\n"
 
 
+class Held:
+    """A recorder whose notes are written when they are let go, or cannot be."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.broken = False
+
+    def hold(self) -> None:
+        self.done.append("hold")
+
+    def release(self) -> None:
+        self.done.append("release")
+        if self.broken:
+            raise RecordUnavailable("the disk is full")
+
+
 class Wire:
     """The other end of one connection."""
 
     def __init__(self, server: IssuerServer) -> None:
+        self._server = server
         self.got = b""
         self.closed = False
         self.connection = Connection(server)
@@ -44,11 +64,16 @@ class Wire:
             self.connection.connection_lost(None)
 
     def send(self, data: bytes) -> bytes:
-        """What came back at once."""
+        """What came back in the next turn of the event loop."""
         before = len(self.got)
+        self.tell(data)
+        self._server.turn()
+        return self.got[before:]
+
+    def tell(self, data: bytes) -> None:
+        """The same without waiting for that turn."""
         if not self.closed:
             self.connection.data_received(data)
-        return self.got[before:]
 
     async def answers(self, count: int = 1, timeout: float = 10) -> list[int]:
         """The statuses of so many answers."""
@@ -79,8 +104,9 @@ def running(test: Callable[[IssuerServer], Awaitable[None]], desk: Desk, path: s
 
 
 @asynccontextmanager
-async def serving(issuer: Issuer | None, path: str = "") -> AsyncIterator[IssuerServer]:
-    server = IssuerServer(Path("/nowhere"), lambda: issuer, lambda: path)
+async def serving(issuer: Issuer | None, path: str = "", held: Held | None = None) -> AsyncIterator[IssuerServer]:
+    record = held or Held()
+    server = IssuerServer(Path("/nowhere"), lambda: issuer, lambda: path, lambda: record)
     try:
         yield server
     finally:
@@ -223,6 +249,111 @@ def test_no_answer_carries_a_field_that_somebody_else_wrote(
         assert answer.startswith(b"HTTP/1.1 500 ")
         assert b"set-cookie" not in answer
         assert b'"keys"' in wire.send(JWKS)
+
+    running(test, desk)
+
+
+# -- what comes together
+
+
+def test_what_comes_together_is_written_once_before_any_of_it_is_given_out(desk: Desk) -> None:
+    held = Held()
+
+    async def main() -> None:
+        async with serving(desk.issuer, held=held) as server:
+            wires = [Wire(server) for _ in range(5)]
+            release = held.release
+
+            def look() -> None:
+                assert len(desk.record.of(Event.TOKEN_ISSUE)) == 5
+                assert not any(wire.got for wire in wires)
+                release()
+
+            held.release = look  # type: ignore[method-assign]
+            for wire in wires:
+                wire.tell(post())
+            assert held.done == []
+            server.turn()
+            assert all(b"access_token" in wire.got for wire in wires)
+            assert held.done == ["hold", "release"]
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_written_is_not_given_out(desk: Desk) -> None:
+    held = Held()
+
+    async def main() -> None:
+        async with serving(desk.issuer, held=held) as server:
+            wires = [Wire(server) for _ in range(3)]
+            held.broken = True
+            for wire in wires:
+                wire.tell(post())
+            server.turn()
+            for wire in wires:
+                assert wire.got.startswith(b"HTTP/1.1 503 ")
+                assert b"access_token" not in wire.got
+            held.broken = False
+            assert b"access_token" in wires[0].send(post())
+
+    asyncio.run(main())
+
+
+def test_a_fault_among_them_lets_the_others_be_answered_and_the_record_go(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Response:
+        raise RuntimeError("ils_secret")
+
+    monkeypatch.setitem(ENDPOINTS, "/fail", Endpoint(fail, ("GET",), lambda _request: False))
+    held = Held()
+
+    async def main() -> None:
+        async with serving(desk.issuer, held=held) as server:
+            bad, good = Wire(server), Wire(server)
+            bad.tell(get("/fail"))
+            good.tell(post())
+            server.turn()
+            assert bad.got.startswith(b"HTTP/1.1 500 ")
+            assert b"access_token" in good.got
+            assert held.done == ["hold", "release"]
+
+    asyncio.run(main())
+
+
+def test_the_state_is_looked_at_once_for_what_comes_together_and_again_for_what_comes_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    look = ClientRows.version
+    monkeypatch.setattr(ClientRows, "version", lambda rows: looks.append(1) or look(rows))
+
+    async def test(server: IssuerServer) -> None:
+        wires = [Wire(server) for _ in range(5)]
+        for wire in wires:
+            wire.tell(post())
+        server.turn()
+        assert all(b"access_token" in wire.got for wire in wires)
+        assert len(looks) == 1
+        desk.issuer.clients.change("billing", secrets=())
+        for wire in wires:
+            wire.tell(post())
+        server.turn()
+        assert all(wire.got.count(b"access_token") == 1 and b" 401 " in wire.got for wire in wires)
+
+    running(test, desk)
+
+
+def test_a_client_that_is_gone_before_its_turn_comes_is_nobody(desk: Desk) -> None:
+    """Whoever takes a secret away and sees the command return has it refused, also where it waits to be looked at."""
+
+    async def test(server: IssuerServer) -> None:
+        early, late = Wire(server), Wire(server)
+        assert b"access_token" in early.send(post())
+        late.tell(post())
+        desk.issuer.clients.change("billing", secrets=())
+        server.turn()
+        assert b" 401 " in late.got
 
     running(test, desk)
 

@@ -15,10 +15,10 @@ from interlock.control.lastused import LastUsed
 from interlock.control.paths import Paths
 from interlock.control.publish import Publisher
 from interlock.errors import NotFound, RecordUnavailable, StateError, UsageError
-from interlock.gateway.state import Directory
 from interlock.identity import decode_key_entry, key_handle
 from interlock.keys import Keyring, lookup_hash, well_formed
 from interlock.snapshot import Change, ChangeLog, KeyAdded, NodePage, NodeSpec, Revoked, Snapshot, read_changes
+from interlock.snapshot.directory import Directory
 from interlock.snapshot.page import EPOCH
 from interlock.store import Revocation, State
 from tests.unit.control.conftest import Acts

@@ -21,7 +21,6 @@ from interlock.control.presented import Tokens
 from interlock.control.publish import Publisher
 from interlock.control.revocation import RevocationDesk
 from interlock.errors import NotFound, RecordUnavailable, StateError, UsageError
-from interlock.gateway.state import Directory
 from interlock.identity import (
     certificate_handle,
     client_handle,
@@ -35,6 +34,7 @@ from interlock.identity import (
 )
 from interlock.keys import Keyring
 from interlock.snapshot import Change, KeyAdded, NodePage, NodeSpec, NotBefore, Revoked, Snapshot, read_changes
+from interlock.snapshot.directory import Directory
 from interlock.snapshot.page import EPOCH
 from interlock.store import Revocations, State
 from interlock.store.accounts import Account, Accounts

@@ -26,11 +26,11 @@ from interlock.control.presented import Tokens
 from interlock.control.publish import Publisher
 from interlock.control.revocation import RevocationDesk
 from interlock.errors import StateError
-from interlock.gateway.state import Directory
 from interlock.identity import ApiKeyVerifier, RoleTable, TokenVerifier, unnamed_token
 from interlock.keys import Keyring
 from interlock.model import Identity, Refusal
 from interlock.snapshot import ChangeLog, NodePage, NodeSpec, Snapshot
+from interlock.snapshot.directory import Directory
 from interlock.snapshot.page import FIRST_WORKER_SLOT
 from interlock.store import Revocations, State
 from tests.unit.control.conftest import Acts

@@ -8,9 +8,9 @@ from interlock.clock import SECOND, ManualClock
 from interlock.control.paths import Paths
 from interlock.control.risk import Found, RiskDesk
 from interlock.errors import RecordUnavailable, StateError, UsageError
-from interlock.gateway.state import Directory
 from interlock.identity import client_handle, principal_handle, session_handle, token_handle
 from interlock.snapshot import ChangeLog, NodePage, Risk, Snapshot
+from interlock.snapshot.directory import Directory
 from interlock.store import State
 from interlock.store.risks import Risks
 from tests.unit.control.conftest import Acts

@@ -20,9 +20,9 @@ from interlock.control.signals.outbox import Outbox
 from interlock.control.signals.receiver import Receiver
 from interlock.control.signals.sources import Sources
 from interlock.control.signals.streams import StreamDesk
-from interlock.gateway.state import Directory
 from interlock.keys import FactorKey
 from interlock.snapshot import NodePage
+from interlock.snapshot.directory import Directory
 from interlock.store import Revocations, State
 from interlock.store.accounts import Account, Accounts
 from interlock.store.clients import Client, Clients

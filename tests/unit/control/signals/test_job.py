@@ -116,7 +116,7 @@ def test_an_issuer_that_people_do_not_sign_in_with_ends_nothing_here(bench: Benc
 
 
 def test_what_others_tell_comes_in_without_an_issuer_of_ours(bench: Bench) -> None:
-    server = IssuerServer(bench.paths.run, lambda: None, lambda: "")
+    server = IssuerServer(bench.paths.run, lambda: None, lambda: "", lambda: bench.acts)
     answers: list[Response] = []
 
     async def ask(path: str) -> None:
@@ -126,7 +126,7 @@ def test_what_others_tell_comes_in_without_an_issuer_of_ours(bench: Bench) -> No
             answers.append(response)
             answered.set()
 
-        server.answer(Request("POST", path, now=1), done)
+        server.ask(Request("POST", path, now=1), done)
         await asyncio.wait_for(answered.wait(), 20)
 
     waits = [True]
