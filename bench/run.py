@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -139,6 +140,7 @@ def main(arguments: list[str]) -> int:
     if (os.cpu_count() or 1) < 2:
         print("bench: two cores are needed, one for the load and one for the gateway", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing that was started stays behind
     started = time.strftime("%Y-%m-%d")
     try:
         peers.install()

@@ -131,7 +131,10 @@ def run(material: Material, rounds: int, seconds: float, say: Callable[[str], No
     rows = []
     for cases in groups():
         say(f"scale: {', '.join(case.name for case in cases)}: {times} pieces of {PIECE:g} s each, in turn")
-        rows += compare(cases, material, times)
+        found = compare(cases, material, times)
+        for row in found:
+            say(f"scale: {', '.join(filter(None, row))}")
+        rows += found
     head = ["at 32 connections", "CPU µs/call", "ratio", "middle half", "bound", "private MiB/worker", "more"]
     say("scale: reload under calls")
     return f"{table(head, rows)}\n\n{reload_pause(material)}"

@@ -7,6 +7,9 @@ no TLS that works, so `Tls` stands before it.
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import json
 import os
 import shutil
 import socket
@@ -126,6 +129,57 @@ class NatsServer(Process):
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.1)
+
+
+class NatsOperator:
+    """An operator with one account, as a server trusts it, and users of it with files of credentials.
+
+    The claims are those of NATS's decentralized JWT authentication; each is named by the hash of what it says.
+    """
+
+    def __init__(self) -> None:
+        self._operator, self._account, system = self._pair("OPERATOR"), self._pair("ACCOUNT"), self._pair("ACCOUNT")
+        limits = dict.fromkeys(("subs", "data", "payload", "conn", "imports", "exports", "leaf"), -1)
+        store = {"mem_storage": 1 << 26, "disk_storage": 1 << 30, "streams": -1, "consumer": -1}
+        operator = self._sign(self._operator, self._operator[1], {"type": "operator"})
+        ours = self._sign(self._operator, self._account[1], {"type": "account", "limits": {**limits, **store}})
+        its = self._sign(self._operator, system[1], {"type": "account", "limits": limits})
+        self.config = (
+            f"operator: {operator}\nsystem_account: {system[1]}\nresolver: MEMORY\n"
+            f"resolver_preload: {{\n{self._account[1]}: {ours}\n{system[1]}: {its}\n}}\n"
+        )
+
+    def credentials(self, *, expires: int = 0) -> str:
+        """A `.creds` file for a new user; `expires`: second from which the server takes it no more, 0 for never."""
+        user = self._pair("USER")
+        claims = {"type": "user", "subs": -1, "data": -1, "payload": -1}
+        text = self._sign(self._account, user[1], claims, {"exp": expires} if expires else {})
+        return (
+            f"-----BEGIN NATS USER JWT-----\n{text}\n------END NATS USER JWT------\n\n"
+            f"-----BEGIN USER NKEY SEED-----\n{user[0].decode()}\n------END USER NKEY SEED------\n"
+        )
+
+    @staticmethod
+    def _pair(kind: str) -> tuple[bytes, str]:
+        """Seed and public key."""
+        import nkeys
+
+        seed = nkeys.encode_seed(os.urandom(32), getattr(nkeys, f"PREFIX_BYTE_{kind}"))
+        return seed, nkeys.from_seed(bytearray(seed)).public_key.decode()
+
+    @staticmethod
+    def _sign(by: tuple[bytes, str], subject: str, said: dict[str, Any], more: dict[str, Any] | None = None) -> str:
+        import nkeys
+
+        def part(data: bytes) -> str:
+            return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+        claims = {"iat": int(time.time()), "iss": by[1], "name": said["type"], "sub": subject, **(more or {})}
+        claims["nats"] = {**said, "version": 2}
+        digest = hashlib.new("sha512_256", json.dumps(claims).encode()).digest()
+        claims["jti"] = base64.b32encode(digest).rstrip(b"=").decode()
+        text = f"{part(json.dumps({'typ': 'JWT', 'alg': 'ed25519-nkey'}).encode())}.{part(json.dumps(claims).encode())}"
+        return f"{text}.{part(nkeys.from_seed(bytearray(by[0])).sign(text.encode()))}"
 
 
 class Tansu(Process):

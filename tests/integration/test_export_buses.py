@@ -8,13 +8,14 @@ import signal
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.buses import NATS, SUBJECT, TANSU, TOPIC, NatsServer, Tansu, Tls
+from tests.integration.buses import NATS, SUBJECT, TANSU, TOPIC, NatsOperator, NatsServer, Tansu, Tls
 from tests.integration.certificates import Authority
 from tests.integration.load import Load
 from tests.integration.node import Node, eventually, free_port
@@ -126,6 +127,42 @@ def test_nats_over_tls_takes_us_by_certificate_and_nkey_and_nobody_else(
     assert event["metadata"]["version"].startswith("1.")
     said = node.log.read_text() + json.dumps(node.status())
     assert seed.decode() not in said
+
+
+@needs_nats
+def test_nats_takes_us_by_a_file_of_credentials_and_none_that_is_another_s_or_expired(
+    make_node: MakeNode, upstream: Upstream, tmp_path: Path, buses: list[Any]
+) -> None:
+    operator, stranger = NatsOperator(), NatsOperator()
+    server = NatsServer(tmp_path / "nats", operator.config)
+    buses.append(server)
+    (tmp_path / "good").write_text(operator.credentials())
+    (tmp_path / "strange").write_text(stranger.credentials())
+    (tmp_path / "expired").write_text(operator.credentials(expires=int(time.time()) - 60))
+    (tmp_path / "broken").write_text("-----BEGIN NATS USER JWT-----\nnothing of the kind\n")
+    server.options = {"user_credentials": str(tmp_path / "good")}
+    server.start()
+    names = ("good", "strange", "expired", "broken")
+    node = make_node(
+        with_exports(
+            upstream,
+            *(
+                f"{{name: {name}, format: ocsf, to: 'nats://127.0.0.1:{server.port}/{SUBJECT}', timeout: 3s,"
+                f' login: {{credentials: "${{file:{tmp_path}/{name}}}"}}}}'
+                for name in names
+            ),
+        )
+    ).start()
+    assert eventually(lambda: export(node, "good")["records"] > 0, 30)
+    assert json.loads(server.messages()[0][1])["metadata"]["version"].startswith("1.")
+    for name in names[1:]:
+        assert eventually(lambda name=name: export(node, name)["error"] != "", 20), name  # type: ignore[misc]
+        assert export(node, name)["records"] == 0, name
+    said = node.log.read_text() + json.dumps(node.status())
+    for name in names[:3]:
+        for line in (tmp_path / name).read_text().splitlines():
+            assert line.startswith("--") or not line or line not in said
+    assert node.stop() == 0
 
 
 @needs_nats
