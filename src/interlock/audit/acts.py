@@ -35,7 +35,8 @@ class _Shared:
         self.lock = threading.Lock()
         self.looked = 0.0  # when the keys were looked at for a note
         self.holder = 0  # the thread whose notes wait to be written
-        self.failures = 0  # of the writer, when they began to
+        self.held = 0  # of them
+        self.failures = 0  # of the writer, when the first of them came
 
 
 class ActRecorder:
@@ -59,31 +60,46 @@ class ActRecorder:
             self._writer.sync()
         return format_id(record)
 
-    def note(self, event: Event, details: Mapping[str, Any]) -> str:
-        """Put something on the record, written but not yet on disk; gives its id."""
+    def note(self, event: Event, details: Mapping[str, Any], *, at_once: bool = False) -> str:
+        """Put something on the record, written but not yet on disk; gives its id.
+
+        Between `hold` and `release` it waits to be written, unless it is to be `at_once`.
+        """
         shared = self._shared
         with shared.lock:
+            waits = not at_once and shared.holder == threading.get_ident()
+            if waits:
+                if not shared.held:
+                    shared.failures = self._writer.failures
+                shared.held += 1  # before it can fail: then it is not on the record, either
             now = time.monotonic()
             if now >= shared.looked + RENEW:  # looking takes as long as all the rest
                 shared.looked = now
                 self._writer.renew()
             record = self._add(event, details, None, durable=False)
-            if shared.holder != threading.get_ident():
+            if not waits:
                 self._writer.flush()
         return format_id(record)
 
     def hold(self) -> None:
-        """What this thread notes from now on, by whatever recorder of this writer, waits for `release`."""
-        shared = self._shared
-        with shared.lock:
-            shared.holder = threading.get_ident()
-            shared.failures = self._writer.failures
+        """What this thread notes from now on, by whatever recorder of this writer, waits for `release`.
+
+        One thread at a time may do so; what others note meanwhile is written as ever.
+        """
+        self._shared.held, self._shared.holder = 0, threading.get_ident()
+
+    @property
+    def held(self) -> int:
+        """How many notes have come to wait since `hold`."""
+        return self._shared.held
 
     def release(self) -> None:
-        """Write what this thread has noted since `hold`; `RecordUnavailable`: some of it is not on the record."""
+        """Write what waits; `RecordUnavailable`: some of it is not on the record."""
         shared = self._shared
+        shared.holder = 0
+        if not shared.held:
+            return
         with shared.lock:
-            shared.holder = 0
             self._writer.flush()
             if self._writer.failures != shared.failures:  # another thread wrote it, in vain
                 raise RecordUnavailable("the segment was given up")

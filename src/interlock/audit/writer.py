@@ -216,7 +216,14 @@ class SegmentWriter:
         if self._spoiled(file):
             self._give_up(file, "a sync failed")
             raise RecordUnavailable("the segment could not be put on disk; the next one will be tried")
-        self._write(file, file.segment.take())
+        try:
+            self._write(file, file.segment.take())
+        except RecordUnavailable:
+            raise
+        except BaseException:  # a fault of ours: nobody may take what waited for written
+            if self._file is file:
+                self._give_up(file, "a fault while it was written")
+            raise
         if durable and file not in self._dirty:
             self._dirty.append(file)
         if self.tight:

@@ -22,8 +22,8 @@ class CountedNotes:
         self.issued = 0
         self.refused = dict.fromkeys(OAUTH_ERRORS, 0)
 
-    def note(self, event: Event, details: Mapping[str, Any]) -> str:
-        done = self._record.note(event, details)
+    def note(self, event: Event, details: Mapping[str, Any], *, at_once: bool = False) -> str:
+        done = self._record.note(event, details, at_once=at_once)
         if event is Event.TOKEN_ISSUE:
             with self._lock:
                 self.issued += 1

@@ -8,19 +8,25 @@ it was certainly made since, it is.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from interlock.clock import SECOND
 from interlock.identity.dpop import NONCES, REPLAYS, ProofGuard, Shown
 from interlock.issuer.errors import OAuthError
 from interlock.jose import PROOF_ALGORITHMS
+from interlock.jose.dpop import AHEAD, WINDOW
 from interlock.jose.dpop_nonce import Nonces
 from interlock.keys import Handover
 from interlock.model import Reason, Refusal
 from interlock.snapshot.replay import CALLS, Claim, ReplayTable
 from interlock.store.clients import Client
 
+KEPT: Final = (WINDOW + AHEAD) * SECOND  # for how long a proof takes a place
+CLIENTS: Final = 4096  # whose shares are counted before those who take nothing are forgotten
+_SHARE: Final = 4  # of a region, a client's part at once
 LATER = OAuthError(
     "temporarily_unavailable",
     "whether this was used before cannot be told now: make a new one in a moment",
@@ -29,13 +35,39 @@ LATER = OAuthError(
 )
 
 
+class Shares:
+    """How much of the room for proofs each client takes, by however many keys: a third is always left to others.
+
+    A quarter at once, and another one in the time that a proof without a nonce is kept for (GCRA); one with a nonce
+    is kept for less than twice as long. For many threads.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._each = KEPT * _SHARE // places  # ns until a client has taken one place less
+        self._taken: dict[str, int] = {}  # until when (monotonic ns) each has taken more than none
+        self._lock = threading.Lock()
+
+    def take(self, client: str, now: int) -> bool:
+        """Whether there is room for one more of the client's; `now` in monotonic ns."""
+        with self._lock:
+            if len(self._taken) >= CLIENTS:
+                self._taken = {name: until for name, until in self._taken.items() if until > now}
+            until = max(now, self._taken.get(client, 0)) + self._each
+            if until - now > KEPT:
+                return False
+            self._taken[client] = until
+            return True
+
+
 class GuardedProofs:
     """Proofs as the token endpoint takes them."""
 
     algorithms: tuple[str, ...] = PROOF_ALGORITHMS
 
-    def __init__(self, guard: ProofGuard) -> None:
+    def __init__(self, guard: ProofGuard, shares: Shares, monotonic: Callable[[], int]) -> None:
         self._guard = guard
+        self._shares = shares
+        self._monotonic = monotonic
 
     def verify(self, proof: str, method: str, url: str, now: int, *, nonce_required: bool) -> Shown:
         shown = self._guard.verify(
@@ -47,7 +79,9 @@ class GuardedProofs:
         assert isinstance(shown, Shown)
         return shown
 
-    def use(self, shown: Shown, now: int) -> None:
+    def use(self, shown: Shown, now: int, *, of: str) -> None:
+        if not self._shares.take(of, self._monotonic()):
+            raise LATER
         refusal = self._guard.use(shown, now, token_endpoint=True)
         if refusal is not None:
             raise _refused(refusal)
@@ -88,7 +122,7 @@ def open_shared(run: Path, handover: Handover, monotonic: Callable[[], int]) -> 
     """Those of a running node; once in each process, for the table's locks are the process's."""
     table = ReplayTable.open(run / REPLAYS)
     guard = ProofGuard(table, Nonces(handover.derive(NONCES)), monotonic)
-    return GuardedProofs(guard), SharedReplays(table, monotonic)
+    return GuardedProofs(guard, Shares(table.tokens), monotonic), SharedReplays(table, monotonic)
 
 
 def _refused(refusal: Refusal) -> OAuthError:

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from interlock.control.signals.receiver import PATH as SIGNALS
-from interlock.errors import RecordUnavailable
 from interlock.gateway.http1 import END, NEED_DATA, Malformed, RequestHead, RequestReader, status_line
 from interlock.issuer.app import endpoint_of, handle
 from interlock.issuer.errors import NotYet
@@ -53,7 +52,12 @@ Done = Callable[[Response], None]
 
 
 class Holds(Protocol):
-    """A recorder that writes what is noted between `hold` and `release` at once; see `audit.ActRecorder`."""
+    """A recorder that writes what is noted between `hold` and `release` together; see `audit.ActRecorder`."""
+
+    @property
+    def held(self) -> int:
+        """How many notes wait."""
+        ...
 
     def hold(self) -> None: ...
 
@@ -134,33 +138,46 @@ class IssuerServer:
             self._at_once(issuer, quick)
 
     def _at_once(self, issuer: Issuer, asked: list[tuple[Request, Done]]) -> None:
-        """Nothing is given out before all of it is on the record."""
+        """Nothing is given out before what was noted of it is on the record. What fails fails alone."""
         record = self._record()
-        answers: list[tuple[Answer, Done]] = []
-        begun = time.monotonic_ns()
+        answers: list[tuple[Answer, Done, bool]] = []  # and whether anything was noted
         record.hold()
-        try:
-            for request, done in asked:
-                request.begun = begun
-                try:
-                    answers.append((handle(issuer, request), done))
-                except NotYet as problem:
-                    self._again(request, done, problem.wait)
-        finally:
+        begun = time.monotonic_ns()
+        for request, done in asked:
+            request.begun = begun
+            held = record.held
             try:
-                record.release()
-            except RecordUnavailable as problem:
-                log.error("what the issuer did is not on the record: %s", problem)
-                answers = [(BUSY, done) for _, done in answers]
-        for answer, done in answers:
-            self._settle(answer, done)
+                answer = handle(issuer, request)
+            except NotYet as problem:
+                self._again(request, done, problem.wait)
+                continue
+            except BaseException:  # `handle` answers for every `Exception`
+                log.exception("%s failed inside", request.path)
+                answer = FAULT
+            answers.append((answer, done, record.held != held))
+        written = True
+        try:
+            record.release()
+        except Exception as problem:
+            log.error("what the issuer did is not on the record: %s", problem)
+            written = False
+        for answer, done, noted in answers:
+            try:
+                self._settle(answer if written or not noted else BUSY, done)
+            except Exception:
+                log.exception("an answer could not be sent")
 
     def _in_thread(self, work: Callable[[], Answer], request: Request, done: Done) -> None:
         if self._waiting >= WAITING:
             done(BUSY)
             return
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except RuntimeError as problem:  # there can be no more threads
+            log.error("no thread for %s: %s", request.path, problem)
+            done(BUSY)
+            return
         self._waiting += 1
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
 
         def ended(future: asyncio.Future[Answer]) -> None:
             self._waiting -= 1

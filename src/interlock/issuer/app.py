@@ -222,4 +222,4 @@ def refused(issuer: Issuer, request: Request, problem: OAuthError) -> Response:
 def _claimed_client(issuer: Issuer, request: Request) -> str:
     """Whom of our clients the caller says it is, for the record; not verified. What it says else may be a secret."""
     name = claimed(request)
-    return name if issuer.registry.get(name) is not None else ""
+    return name if issuer.registry.get(name, request.begun) is not None else ""

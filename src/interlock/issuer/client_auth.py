@@ -45,6 +45,12 @@ def authenticate(issuer: Issuer, request: Request) -> Known:
 
     A request that waited is looked at anew: its credential may be what was revoked meanwhile.
     """
+    known = _authenticated(issuer, request)
+    request.client = known.client.client_id
+    return known
+
+
+def _authenticated(issuer: Issuer, request: Request) -> Known:
     form = request.form
     basic = request.headers.get("authorization", "")
     presented = [

@@ -48,6 +48,7 @@ class Request:
         self.certificate = certificate  # of the client, DER; empty: none was shown
         self.now = now  # wall ns
         self.call = call  # trace id of the call on the record
+        self.client = ""  # `client_id`, once the client is authenticated
         self.begun = NOW  # monotonic ns: what is known of clients may be as old as that
         self.proved: dict[str, Any] = {}  # what it has shown that is good once, for when it is looked at again
         self._parameters: dict[str, str] | None = None

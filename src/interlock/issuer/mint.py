@@ -103,7 +103,7 @@ def mint(issuer: Issuer, client: Client, access: Access, now: int, *, by: str) -
         details["bound"] = sorted(bound)
     if opaque:
         details["opaque"] = True
-    issuer.record.note(Event.TOKEN_ISSUE, details)
+    issuer.record.note(Event.TOKEN_ISSUE, details, at_once=opaque)
     if opaque:
         _keep(issuer, text, claims, now)
     return Minted(text, token_id, expires - seconds, "DPoP" if access.jkt else "Bearer")

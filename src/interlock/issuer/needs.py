@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 class Notes(Protocol):
     """Where the issuer's acts are put on the record."""
 
-    def note(self, event: Event, details: Mapping[str, Any]) -> str:
-        """In the kernel when this returns; raises `RecordUnavailable`: then nothing may be issued."""
+    def note(self, event: Event, details: Mapping[str, Any], *, at_once: bool = False) -> str:
+        """In the kernel before anything that was done on its strength leaves this process, or nothing does.
+
+        `at_once`: when this returns, for what is kept elsewhere then. Raises `RecordUnavailable`: nothing may be
+        issued.
+        """
         ...
 
     def act(self, event: Event, details: Mapping[str, Any]) -> str:
@@ -172,6 +176,9 @@ class Proofs(Protocol):
         """A proof that holds; it takes no room, and may have been used before. Raises `OAuthError`."""
         ...
 
-    def use(self, shown: Shown, now: int) -> None:
-        """Use it up; raises `OAuthError` if it was used before, or if that cannot be told."""
+    def use(self, shown: Shown, now: int, *, of: str) -> None:
+        """Use it up; raises `OAuthError` if it was used before, or if that cannot be told.
+
+        `of`: the client that brings it; no client fills the room of all.
+        """
         ...

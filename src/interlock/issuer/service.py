@@ -139,12 +139,12 @@ class Issuer:
     def use_proof(self, request: Request) -> None:
         """Use up the proof that a request came with, if it has one; once for each request. Raises `OAuthError`.
 
-        Room for used proofs is shared by all. So this comes when all else was found good, just before something is
-        given or spent: nobody's failing try takes any (RFC 9449 section 11.1).
+        Room for used proofs is shared by all. So this comes when the client is authenticated and all else was found
+        good, just before something is given or spent: nobody's failing try takes any (RFC 9449 section 11.1).
         """
         shown = request.proved.get("proof")
         if shown is not None and not request.proved.get("used"):
-            self._proofs.use(shown, request.now)
+            self._proofs.use(shown, request.now, of=request.client)
             request.proved["used"] = True
 
     def hinted(self, id_token: str) -> dict[str, Any]:

@@ -131,6 +131,11 @@ class ReplayTable:
         """Wall ns."""
         return self._words[_BORN]
 
+    @property
+    def tokens(self) -> int:
+        """For how many proofs the region of token endpoints has places."""
+        return _smaller(self._buckets) * _PLACES
+
     def claim(
         self,
         holder: bytes,

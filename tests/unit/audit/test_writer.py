@@ -518,6 +518,55 @@ def test_another_thread_writes_what_is_held_or_loses_it_for_all(world: World, br
     assert len(records(world)) == (1 if broken else 3)
 
 
+@pytest.mark.parametrize("mine", [False, True])
+def test_a_fault_of_ours_loses_what_waits_and_says_so(world: World, mine: bool) -> None:
+    """Not an error of the disk: whoever waits for it MUST NOT find nothing left to write, and go on."""
+    acts = ActRecorder(world.writer("control"), "os:node/root")
+    acts.note(Event.KEY_CREATE, {"id": "before"})
+    acts.hold()
+    acts.note(Event.KEY_CREATE, {"id": "held"})
+
+    def fault(name: str, path: Path, done: bool) -> None:
+        if name == "write":
+            raise MemoryError
+
+    world.disk.fault = fault
+    if mine:
+        with pytest.raises(MemoryError):
+            acts.release()
+    else:
+        problems: list[BaseException] = []
+
+        def beside() -> None:
+            try:
+                acts.note(Event.KEY_CREATE, {"id": "beside"})
+            except MemoryError as problem:
+                problems.append(problem)
+
+        thread = threading.Thread(target=beside)
+        thread.start()
+        thread.join()
+        assert problems
+        world.disk.fault = None
+        with pytest.raises(RecordUnavailable):
+            acts.release()
+    world.disk.fault = None
+    assert acts.act(Event.KEY_REVOKE, {"id": "after"})
+    assert [event for event in records(world).values() if event is not Event.RECORD_DAMAGED][-1] is Event.KEY_REVOKE
+    assert "held" not in str([contents(path) for path in world.segments()])
+
+
+def test_what_may_not_wait_is_written_with_all_before_it(world: World) -> None:
+    writer = world.writer("control")
+    acts = ActRecorder(writer, "os:node/root")
+    acts.hold()
+    acts.note(Event.KEY_CREATE, {"id": "held"})
+    acts.note(Event.KEY_CREATE, {"id": "now"}, at_once=True)
+    assert (writer.pending, acts.held) == (0, 1)
+    acts.release()
+    assert len(records(world)) == 2
+
+
 def test_an_act_amid_what_is_held_is_on_disk_and_all_before_it(world: World) -> None:
     acts = ActRecorder(world.writer("control"), "os:node/root")
     acts.hold()

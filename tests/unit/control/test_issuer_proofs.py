@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from interlock.clock import SECOND
-from interlock.control.issuer_proofs import SharedReplays
+from interlock.control.issuer_proofs import CLIENTS, KEPT, SharedReplays, Shares
 from interlock.issuer.errors import OAuthError
 from interlock.snapshot.replay import TOKENS, Claim, ReplayTable
 from interlock.store.clients import Client
@@ -78,3 +78,28 @@ def test_a_client_fills_its_own_part(table: ReplayTable) -> None:
     assert 0 < sum(has_room(replays, "greedy", number) for number in range(4096)) <= 1024
     assert not all(has_room(replays, "greedy", number) for number in range(4096, 4100))
     assert sum(has_room(replays, f"client-{number}", number) for number in range(200)) > 100
+
+
+def test_a_client_of_many_keys_leaves_room_for_proofs_of_others() -> None:
+    """Each proof is of another key, so nothing but who brings them tells that they are one client's."""
+    places = 4096
+    shares = Shares(places)
+    taken = sum(shares.take("greedy", now) for now in range(0, 2 * KEPT, KEPT // 10_000))
+    kept = sum(shares.take("greedy", now) for now in range(2 * KEPT, 3 * KEPT, KEPT // 10_000))
+    assert 0 < kept <= places // 4
+    assert taken <= 3 * places // 4
+    assert all(shares.take(f"client-{number}", 2 * KEPT) for number in range(1000))
+
+
+def test_who_waits_has_a_whole_share_again() -> None:
+    shares = Shares(4096)
+    assert sum(shares.take("billing", 0) for _ in range(4096)) == 1024
+    assert not shares.take("billing", KEPT // 4096)
+    assert sum(shares.take("billing", KEPT) for _ in range(4096)) == 1024
+
+
+def test_shares_of_clients_that_take_nothing_are_forgotten() -> None:
+    shares = Shares(4096)
+    for number in range(3 * CLIENTS):
+        assert shares.take(f"client-{number}", number * KEPT)
+    assert len(shares._taken) <= CLIENTS

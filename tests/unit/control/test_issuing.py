@@ -22,7 +22,7 @@ from interlock.issuer.http import Request, Response
 from interlock.issuer.service import Issuer
 from interlock.model import Event
 from interlock.store.client_rows import ClientRows
-from tests.unit.issuer.desk import SECRET, Desk
+from tests.unit.issuer.desk import SECRET, Desk, FakeRecord
 
 BASIC = base64.b64encode(f"billing:{SECRET}".encode()).decode()
 FORM = b"content-type: application/x-www-form-urlencoded\r\n"
@@ -31,9 +31,14 @@ FORM = b"content-type: application/x-www-form-urlencoded\r\n"
 class Held:
     """A recorder whose notes are written when they are let go, or cannot be."""
 
-    def __init__(self) -> None:
+    def __init__(self, record: FakeRecord | None = None) -> None:
         self.done: list[str] = []
         self.broken = False
+        self._record = record
+
+    @property
+    def held(self) -> int:
+        return 0 if self._record is None else len(self._record.acts)
 
     def hold(self) -> None:
         self.done.append("hold")
@@ -257,7 +262,7 @@ def test_no_answer_carries_a_field_that_somebody_else_wrote(
 
 
 def test_what_comes_together_is_written_once_before_any_of_it_is_given_out(desk: Desk) -> None:
-    held = Held()
+    held = Held(desk.record)
 
     async def main() -> None:
         async with serving(desk.issuer, held=held) as server:
@@ -281,44 +286,80 @@ def test_what_comes_together_is_written_once_before_any_of_it_is_given_out(desk:
 
 
 def test_what_cannot_be_written_is_not_given_out(desk: Desk) -> None:
-    held = Held()
+    held = Held(desk.record)
 
     async def main() -> None:
         async with serving(desk.issuer, held=held) as server:
             wires = [Wire(server) for _ in range(3)]
+            public = Wire(server)
             held.broken = True
             for wire in wires:
                 wire.tell(post())
+            public.tell(JWKS)
             server.turn()
             for wire in wires:
                 assert wire.got.startswith(b"HTTP/1.1 503 ")
                 assert b"access_token" not in wire.got
+            assert b'"keys"' in public.got, "nothing was noted of it"
             held.broken = False
             assert b"access_token" in wires[0].send(post())
 
     asyncio.run(main())
 
 
+class Panic(BaseException):
+    """As libraries written in Rust raise it."""
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("ils_secret"), Panic("ils_secret")])
 def test_a_fault_among_them_lets_the_others_be_answered_and_the_record_go(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, fault: BaseException
 ) -> None:
     def fail(*_: object) -> Response:
-        raise RuntimeError("ils_secret")
+        raise fault
 
     monkeypatch.setitem(ENDPOINTS, "/fail", Endpoint(fail, ("GET",), lambda _request: False))
-    held = Held()
+    held = Held(desk.record)
 
     async def main() -> None:
         async with serving(desk.issuer, held=held) as server:
-            bad, good = Wire(server), Wire(server)
+            early, bad, late = Wire(server), Wire(server), Wire(server)
+            early.tell(post())
             bad.tell(get("/fail"))
-            good.tell(post())
+            late.tell(post())
             server.turn()
             assert bad.got.startswith(b"HTTP/1.1 500 ")
-            assert b"access_token" in good.got
+            assert b"ils_secret" not in bad.got
+            assert b"access_token" in early.got
+            assert b"access_token" in late.got
             assert held.done == ["hold", "release"]
 
     asyncio.run(main())
+
+
+def test_where_there_can_be_no_more_threads_the_others_are_answered(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def test(server: IssuerServer) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(server._threads, "submit", fail)
+            for _ in range(WAITING + 1):
+                early, slow, late = Wire(server), Wire(server), Wire(server)
+                for wire, data in ((early, JWKS), (slow, get("/wait")), (late, JWKS)):
+                    wire.tell(data)
+                server.turn()
+                assert slow.got.startswith(b"HTTP/1.1 503 ")
+                assert b'"keys"' in early.got
+                assert b'"keys"' in late.got
+        gate.open()
+        wire = Wire(server)
+        wire.send(get("/wait"))
+        assert await wire.answers() == [200], "no place was lost"
+
+    running(test, desk)
 
 
 def test_the_state_is_looked_at_once_for_what_comes_together_and_again_for_what_comes_later(

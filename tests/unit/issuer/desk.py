@@ -57,13 +57,16 @@ class FakeRecord:
 
     def __init__(self) -> None:
         self.acts: list[tuple[Event, dict[str, Any]]] = []
+        self.at_once: list[Event] = []  # of those, what may not wait to be written
         self.broken: Exception | None = None
 
-    def note(self, event: Event, details: Mapping[str, Any]) -> str:
+    def note(self, event: Event, details: Mapping[str, Any], *, at_once: bool = False) -> str:
         if self.broken is not None:
             raise self.broken
         msgspec.json.encode(details)  # plain values only
         self.acts.append((event, dict(details)))
+        if at_once:
+            self.at_once.append(event)
         return f"record-{len(self.acts)}"
 
     act = note
@@ -112,7 +115,7 @@ class NoProofs:
     def verify(self, proof: str, method: str, url: str, now: int, *, nonce_required: bool) -> Shown:
         raise OAuthError("invalid_dpop_proof", "proofs are not taken here")
 
-    def use(self, shown: Shown, now: int) -> None:
+    def use(self, shown: Shown, now: int, *, of: str) -> None:
         raise AssertionError("nothing was verified")
 
 

@@ -31,7 +31,7 @@ class FakeProofs:
             raise OAuthError("invalid_dpop_proof", "the proof is not good")
         return Shown(Proof(hashlib.sha256(proof.encode()).digest(), proof, now, ""))
 
-    def use(self, shown: Shown, now: int) -> None:
+    def use(self, shown: Shown, now: int, *, of: str) -> None:
         """As often as one likes."""
 
 

@@ -12,7 +12,7 @@ from joserfc.jwk import ECKey
 
 from interlock.clock import SECOND
 from interlock.config.issuers import IssuerDpop
-from interlock.control.issuer_proofs import GuardedProofs
+from interlock.control.issuer_proofs import GuardedProofs, Shares
 from interlock.identity.dpop import ProofGuard
 from interlock.issuer.device import GRANT as DEVICE
 from interlock.issuer.http import Response
@@ -22,6 +22,7 @@ from interlock.snapshot.replay import ReplayTable
 from tests.unit.issuer.desk import SECRET, URL, Desk, claims_of, header, told
 from tests.unit.issuer.test_authorize import BACK, GRANTS, VERIFIER, ask, back
 
+PLACES = 1 << 16  # of which no client of these tests takes a share that counts
 KEY = ECKey.generate_key("P-256")
 THIEF = ECKey.generate_key("P-256")
 
@@ -30,7 +31,7 @@ THIEF = ECKey.generate_key("P-256")
 def bound(desk: Desk, tmp_path: Path) -> Desk:
     table = ReplayTable.create(tmp_path / "replays", wall=desk.clock.wall() - 60 * SECOND, monotonic=0)
     guard = ProofGuard(table, Nonces(secrets.token_bytes(32)), lambda: desk.clock.wall() - desk.clock.wall() // 2)
-    desk.issuer._proofs = GuardedProofs(guard)
+    desk.issuer._proofs = GuardedProofs(guard, Shares(PLACES), lambda: 0)
     desk.client()
     desk.client(
         "app",
@@ -120,7 +121,7 @@ def test_a_public_clients_refresh_token_is_bound_to_the_key_of_its_first_proof(b
 def test_where_the_table_may_have_forgotten_a_nonce_is_asked_for_and_then_it_goes(bound: Desk, tmp_path: Path) -> None:
     born = ReplayTable.create(tmp_path / "new", wall=bound.clock.wall(), monotonic=10**9)
     guard = ProofGuard(born, Nonces(secrets.token_bytes(32)), lambda: 10**9)
-    bound.issuer._proofs = GuardedProofs(guard)
+    bound.issuer._proofs = GuardedProofs(guard, Shares(PLACES), lambda: 0)
     first = send(bound, proof(bound), grant_type="client_credentials")
     assert told(first)["error"] == "use_dpop_nonce"
     nonce = header(first, "dpop-nonce")
@@ -179,7 +180,7 @@ def test_nobodys_failing_try_takes_room_from_honest_clients(bound: Desk, tmp_pat
     """The region has 32 places for one key here, as it has some 60,000 for all keys of a flood."""
     small = ReplayTable.create(tmp_path / "small", wall=bound.clock.wall() - 60 * SECOND, monotonic=0, slots=128)
     guard = ProofGuard(small, Nonces(secrets.token_bytes(32)), lambda: bound.clock.wall() - bound.clock.wall() // 2)
-    bound.issuer._proofs = GuardedProofs(guard)
+    bound.issuer._proofs = GuardedProofs(guard, Shares(PLACES), lambda: 0)
     bound.client("tv", grant_types=(DEVICE,), token_endpoint_auth_method="none", scopes=("accounts",))
     tries = Tries(bound)
     answers = [getattr(tries, way)() for _ in range(40)]
@@ -191,9 +192,32 @@ def test_nobodys_failing_try_takes_room_from_honest_clients(bound: Desk, tmp_pat
 def test_the_room_that_the_flood_is_tried_on_can_be_filled(bound: Desk, tmp_path: Path) -> None:
     small = ReplayTable.create(tmp_path / "small", wall=bound.clock.wall() - 60 * SECOND, monotonic=0, slots=128)
     guard = ProofGuard(small, Nonces(secrets.token_bytes(32)), lambda: bound.clock.wall() - bound.clock.wall() // 2)
-    bound.issuer._proofs = GuardedProofs(guard)
+    bound.issuer._proofs = GuardedProofs(guard, Shares(PLACES), lambda: 0)
     answers = [send(bound, proof(bound), grant_type="client_credentials").status for _ in range(33)]
     assert answers == [200] * 32 + [503]
+
+
+def test_a_client_of_many_keys_leaves_room_for_the_others(bound: Desk, tmp_path: Path) -> None:
+    """Each of its proofs is of a key of its own, which fills no key's part."""
+    table = ReplayTable.create(tmp_path / "small", wall=bound.clock.wall() - 60 * SECOND, monotonic=0, slots=1024)
+    guard = ProofGuard(table, Nonces(secrets.token_bytes(32)), lambda: bound.clock.wall() - bound.clock.wall() // 2)
+    bound.issuer._proofs = GuardedProofs(guard, Shares(table.tokens), lambda: 0)
+    bound.client("shipping")
+    answers = [
+        send(bound, proof(bound, key=ECKey.generate_key("P-256")), grant_type="client_credentials").status
+        for _ in range(table.tokens)
+    ]
+    assert answers.count(200) <= table.tokens // 4
+    assert answers[-1] == 503
+    other = bound.send(
+        "POST",
+        "/oauth/token",
+        form={"grant_type": "client_credentials"},
+        basic=("shipping", SECRET),
+        headers={"DPoP": proof(bound)},
+    )
+    assert other.status == 200
+    assert bound.token(grant_type="client_credentials").status == 200, "without a proof it goes on itself"
 
 
 def test_a_refused_proof_costs_no_code_and_no_refresh_token(bound: Desk) -> None:

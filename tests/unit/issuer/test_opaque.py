@@ -167,6 +167,15 @@ def test_a_bound_one_is_no_bearer_token(desk: Desk) -> None:
     assert found.bound_key == hashlib.sha256(b"key").digest()
 
 
+def test_it_is_on_the_record_before_it_is_kept(desk: Desk) -> None:
+    """Whoever cannot write the record MUST NOT fill the room for tokens with what is never given out."""
+    desk.client()
+    assert desk.token(grant_type="client_credentials").status == 200
+    assert desk.record.at_once == []
+    issued(desk)
+    assert desk.record.at_once == [Event.TOKEN_ISSUE]
+
+
 def test_what_cannot_be_kept_is_not_given_out(desk: Desk) -> None:
     kept = desk.issuer.references
     assert isinstance(kept, KeptReferences)

@@ -69,6 +69,15 @@ def test_routes_are_counted_apart_and_the_same_route_together(table: CounterTabl
     assert passes(compiled(table, LimitSpec(1, S, 4, "principal")), ALICE) == 4, "a changed limit begins anew"
 
 
+def test_more_kinds_of_limits_than_are_remembered_count_each_for_itself(table: CounterTable) -> None:
+    """A route per limit, each of another size, asked in turn twice: what is remembered of a kind is never another's."""
+    limits = [compiled(table, LimitSpec(1, S, size, "principal"), route="GET /a") for size in range(1, 301)]
+    for size, limit in enumerate(limits, 1):
+        assert passes(limit, ALICE, tries=size + 1) == size
+        assert passes(limit, BOB, tries=2) == min(size, 2)
+    assert not any(passes(limit, ALICE, tries=1) for limit in limits)
+
+
 def test_two_equal_limits_are_two(table: CounterTable) -> None:
     spec = LimitSpec(1, S, 3, "principal")
     assert passes(compiled(table, spec, spec), ALICE) == 3

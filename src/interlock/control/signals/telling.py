@@ -28,8 +28,8 @@ class Telling:
         self._outbox = outbox
         self._by = by
 
-    def note(self, event: Event, details: Mapping[str, Any]) -> str:
-        done = self._record.note(event, details)
+    def note(self, event: Event, details: Mapping[str, Any], *, at_once: bool = False) -> str:
+        done = self._record.note(event, details, at_once=at_once)
         self._tell(event, details)
         return done
 
