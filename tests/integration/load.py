@@ -43,6 +43,14 @@ class Load:
     def statuses(self) -> Counter[int]:
         return Counter(self.answers.values())
 
+    def since(self, mark: int) -> list[int]:
+        """What the calls were answered that began after `mark` was taken."""
+        return [status for path, status in self.answers.copy().items() if int(path.rpartition("/")[2]) > mark]
+
+    def mark(self) -> int:
+        """Takes a number as a call does: those that are under way have smaller ones."""
+        return next(self._numbers)
+
     def wait(self, calls: int, timeout: float = 20) -> None:
         """Until `calls` more have been answered."""
         goal = len(self.answers) + calls

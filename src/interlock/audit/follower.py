@@ -234,9 +234,11 @@ class Follower:
         Those of this boot have their places. Of an earlier one only a power cut within the first seconds of
         a node's life leaves any that hold records.
         """
-        vouched = {segment.hex()[:8] for segment in self._slots}
         names = [name for name in self._files.list(self._folder) if FILE_NAME.fullmatch(name)]
-        orphans = sum(1 for name in names if name[-12:-4] not in vouched and self._holds_records(name))
+        holding = [name for name in names if self._holds_records(name)]
+        self._look_at_slots()  # after them: a writer that has just begun took its place before it wrote a record
+        vouched = {segment.hex()[:8] for segment in self._slots}
+        orphans = sum(name[-12:-4] not in vouched for name in holding)
         if orphans:
             self._voice.alarm(f"the journal is missing: {orphans} segments hold records that nobody vouches for")
 

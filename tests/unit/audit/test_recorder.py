@@ -977,3 +977,31 @@ def close_all(world: World) -> None:
     """A dead process holds no file, so no lock."""
     for fd in list(world.disk._paths):
         world.disk.close(fd)
+
+
+def test_a_writer_that_begins_while_a_new_record_is_looked_at_is_no_orphan(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took its place after the places were looked at, and had written a call when the folder was."""
+    look, places, began = world.disk.list, world.attest.slots, []
+
+    def look_late(folder: Path) -> list[str]:
+        if len(began) == 1:
+            began.append(world.writer())
+            call(began[1])
+        return look(folder)
+
+    def looked() -> dict[bytes, int]:
+        if not began:
+            began.append(None)
+        return places()
+
+    monkeypatch.setattr(world.disk, "list", look_late)
+    monkeypatch.setattr(world.attest, "slots", looked)
+    recorder = world.recorder()
+    settle(recorder)
+    assert world.page.alarms == 0
+    began[1].close()
+    settle(recorder)
+    recorder.close()
+    assert world.verify().ok

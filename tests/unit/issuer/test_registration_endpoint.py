@@ -353,7 +353,7 @@ def test_of_two_changes_at_once_one_is_made(desk: Desk, monkeypatch: pytest.Monk
     assert stale is not None
     wanted = {**WEB, "client_id": made["client_id"]}
     assert own(desk, made, "PUT", wanted).status == 200
-    monkeypatch.setattr(desk.issuer.registry, "get", lambda _id: stale)  # as it was when the other request came
+    monkeypatch.setattr(desk.issuer.registry, "get", lambda *_: stale)  # as it was when the other request came
     assert own(desk, made, "PUT", wanted).status == 401
 
 
