@@ -1,7 +1,7 @@
 """Compiles the request path while the package is built; everything else of the project stands in pyproject.toml.
 
 The modules named in [tool.interlock] are plain Python and run as such. Compiled by mypyc they need a third less CPU.
-Where there is no C compiler, and with INTERLOCK_PURE=1, they stay what they are.
+Where there is no C compiler or no Python.h, and with INTERLOCK_PURE=1, they stay what they are.
 
     python setup.py build_ext --inplace      puts the compiled modules beside their sources
 """
@@ -25,7 +25,10 @@ def unable() -> str:
     if os.environ.get("INTERLOCK_PURE") == "1":
         return "INTERLOCK_PURE=1"
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
-    return "" if shutil.which(compiler) else f"there is no C compiler ({compiler})"
+    if not shutil.which(compiler):
+        return f"there is no C compiler ({compiler})"
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    return "" if header.exists() else f"{header} is not there (a system's own Python has it in python3-dev)"
 
 
 def modules() -> list[str]:
