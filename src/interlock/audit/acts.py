@@ -30,8 +30,7 @@ NOBODY = ("process:", "service:interlock/control", "service:interlock/issuer")  
 class _Shared:
     """What the recorders of one writer have in common."""
 
-    def __init__(self, writer: SegmentWriter) -> None:
-        self.writer = writer
+    def __init__(self) -> None:
         self.lock = threading.Lock()
         self.looked = 0.0  # when the keys were looked at for a note
         self.holder = 0  # the thread whose notes wait to be written
@@ -45,7 +44,7 @@ class ActRecorder:
     def __init__(self, writer: SegmentWriter, actor: str, _shared: _Shared | None = None) -> None:
         self._writer = writer
         self._actor = actor
-        self._shared = _shared or _Shared(writer)
+        self._shared = _shared or _Shared()
 
     def by(self, actor: str) -> ActRecorder:
         """The same recorder, for what `actor` does."""

@@ -488,6 +488,22 @@ def test_what_is_held_and_cannot_be_written_is_told_of(world: World, step: str) 
     assert "lost" not in str([contents(path) for path in world.segments()])
 
 
+def noted_beside(acts: ActRecorder) -> BaseException | None:
+    """What another thread's note raised."""
+    raised: list[BaseException] = []
+
+    def note() -> None:
+        try:
+            acts.note(Event.KEY_CREATE, {"id": "beside"})
+        except BaseException as problem:
+            raised.append(problem)
+
+    thread = threading.Thread(target=note)
+    thread.start()
+    thread.join()
+    return raised[0] if raised else None
+
+
 @pytest.mark.parametrize("broken", [False, True])
 def test_another_thread_writes_what_is_held_or_loses_it_for_all(world: World, broken: bool) -> None:
     """What it loses MUST NOT look written to the one who held it."""
@@ -497,19 +513,9 @@ def test_another_thread_writes_what_is_held_or_loses_it_for_all(world: World, br
     acts.note(Event.KEY_CREATE, {"id": "held"})
     if broken:
         world.disk.fault = lambda name, path, done: OSError(errno.EIO, "no") if name == "write" else None
-    failed: list[RecordUnavailable] = []
-
-    def beside() -> None:
-        try:
-            acts.note(Event.KEY_CREATE, {"id": "beside"})
-        except RecordUnavailable as problem:
-            failed.append(problem)
-
-    thread = threading.Thread(target=beside)
-    thread.start()
-    thread.join()
+    problem = noted_beside(acts)
     world.disk.fault = None
-    assert bool(failed) is broken
+    assert isinstance(problem, RecordUnavailable) is broken
     if broken:
         with pytest.raises(RecordUnavailable):
             acts.release()
@@ -535,18 +541,7 @@ def test_a_fault_of_ours_loses_what_waits_and_says_so(world: World, mine: bool) 
         with pytest.raises(MemoryError):
             acts.release()
     else:
-        problems: list[BaseException] = []
-
-        def beside() -> None:
-            try:
-                acts.note(Event.KEY_CREATE, {"id": "beside"})
-            except MemoryError as problem:
-                problems.append(problem)
-
-        thread = threading.Thread(target=beside)
-        thread.start()
-        thread.join()
-        assert problems
+        assert isinstance(noted_beside(acts), MemoryError)
         world.disk.fault = None
         with pytest.raises(RecordUnavailable):
             acts.release()
