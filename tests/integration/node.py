@@ -15,6 +15,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from interlock.audit.prove import newest_checkpoint
 from interlock.cli.desk import data_dir_of
 from interlock.control.client import Client, Unanswered, Unreachable
 from interlock.control.status import read_status
+from tests.processes import resume
 
 INTERLOCK = [sys.executable, "-m", "interlock"]
 
@@ -135,6 +138,18 @@ class Node:
         self.process.kill()
         self.process.wait(10)
         self.process = None
+
+    @contextmanager
+    def held(self, pid: int) -> Iterator[None]:
+        """A process hangs, for as long as the test likes: the supervisor, which would kill it, is held up with it."""
+        (supervisor,) = self.pids("supervisor")
+        os.kill(supervisor, signal.SIGSTOP)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            resume(pid)
+            resume(supervisor)
 
     def status(self) -> dict[str, Any]:
         """As `interlock status --json` has it."""

@@ -234,14 +234,11 @@ def test_kafka_gets_everything_through_kills_of_both(
 def _kill(broker: Tansu, node: Node) -> None:
     """Its topics are in memory: what it has confirmed is read while nobody sends."""
     (pid,) = node.pids("analyst")
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with node.held(pid):
         before = -1
         while before != len(broker.read()):
             before = len(broker.messages)
         broker.kill()
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @needs_kafka

@@ -703,11 +703,8 @@ def test_a_control_process_that_hung_while_a_client_was_revoked_takes_its_secret
     who = desk.client("hung")
     assert desk.asks(who) == 200
     (control,) = desk.node.pids("control")
-    os.kill(control, signal.SIGSTOP)
-    try:
+    with desk.node.held(control):
         desk.node.cli("revoke", "client", who[0])
-    finally:
-        os.kill(control, signal.SIGCONT)
     until = time.monotonic() + 5  # past the second of the revocation, in which nothing is issued
     answers = set()
     while time.monotonic() < until:

@@ -15,7 +15,7 @@ from tests.integration.conftest import CONFIG
 from tests.integration.load import Load
 from tests.integration.node import Node, eventually
 from tests.integration.upstream import Upstream
-from tests.processes import runs
+from tests.processes import resume, runs
 
 pytestmark = pytest.mark.integration
 
@@ -162,7 +162,4 @@ def test_revoking_works_with_control_dead(node: Node) -> None:
         node.cli("key", "revoke", made["id"])
         assert node.get("/after", made["key"]).status_code == 401
     finally:
-        try:
-            os.kill(control, signal.SIGCONT)
-        except ProcessLookupError:
-            pass  # the supervisor has replaced the one that hung
+        resume(control)

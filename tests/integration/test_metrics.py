@@ -264,12 +264,11 @@ def test_each_metric_moves_and_none_goes_back(
 
     # An alarm: what the recorder had not read yet is altered.
     recorder = node.pids("recorder")[0]
-    os.kill(recorder, signal.SIGSTOP)
-    before = sizes(node.data)
-    assert node.get("/altered").status_code == 200
-    grown = eventually(lambda: [path for path, size in sizes(node.data).items() if size > before.get(path, 0)])
-    alter(grown[0])
-    os.kill(recorder, signal.SIGCONT)
+    with node.held(recorder):
+        before = sizes(node.data)
+        assert node.get("/altered").status_code == 200
+        grown = eventually(lambda: [path for path, size in sizes(node.data).items() if size > before.get(path, 0)])
+        alter(grown[0])
     scrapes.await_("record_alarms_total")
 
     # A worker that is killed goes on counting where it left off.

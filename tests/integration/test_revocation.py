@@ -25,6 +25,7 @@ from tests.integration.certificates import Authority
 from tests.integration.node import Node, eventually
 from tests.integration.test_layers import ISSUER, OTHER, Outside
 from tests.integration.upstream import Upstream
+from tests.processes import resume
 
 pytestmark = pytest.mark.integration
 
@@ -350,10 +351,7 @@ def test_without_control(bench: Bench, way: str, how: str) -> None:
         bench.revoke(*words)
         assert bench.answers(lines, doomed) == [401, 401]
     finally:
-        try:
-            os.kill(control, signal.SIGCONT)
-        except ProcessLookupError:
-            pass
+        resume(control)
     assert before == ([403, 403] if "certificate" in way else [200, 200])
     assert eventually(lambda: bench.node.pids("control") and bench.node.status()["serving"])
 
@@ -404,13 +402,13 @@ def test_without_the_key_encryption_key(bench: Bench) -> None:
     kek = bench.folder / "kek"
     (control,) = bench.node.pids("control")
     kek.rename(kek.with_suffix(".away"))
-    os.kill(control, signal.SIGSTOP)
     try:
-        bench.revoke(*words)
-        assert bench.answers(lines, doomed) == [401, 401]
+        with bench.node.held(control):
+            bench.revoke(*words)
+            assert bench.answers(lines, doomed) == [401, 401]
     finally:
         kek.with_suffix(".away").rename(kek)
-        os.kill(control, signal.SIGCONT)
+    assert bench.node.pids("control") == [control], "it is the one that hung"
 
 
 @pytest.mark.parametrize(

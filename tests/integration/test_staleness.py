@@ -19,6 +19,7 @@ from interlock.snapshot.page import PID, RECORDER_SLOT, SEALED_NS, slot_base
 from tests.integration.conftest import CONFIG
 from tests.integration.node import INTERLOCK, Node, eventually, fetch
 from tests.integration.upstream import Upstream
+from tests.processes import resume
 
 pytestmark = pytest.mark.integration
 
@@ -57,8 +58,7 @@ def test_calls_pass_for_a_while_then_are_refused_and_then_pass_again(
         assert node.get("/never", key).status_code == 503
         assert len(upstream.seen) == before
     finally:
-        if pid in node.pids(kind):  # else the supervisor has killed and replaced it already
-            os.kill(pid, signal.SIGCONT)
+        resume(pid)
     assert eventually(lambda: node.get("/x", key).status_code == 200, timeout=30), node.tail()
     assert eventually(lambda: node.status()["problems"] == [], timeout=20), node.status()["problems"]
     assert eventually(lambda: reason in reasons(node)), reasons(node)
@@ -96,5 +96,5 @@ def test_a_recorder_that_never_sealed_anything_is_missed_too(
 
     assert eventually(lambda: answer() == 503, timeout=30), node.tail()
     assert any("sealed" in problem for problem in node.status()["problems"])
-    os.kill(pid, signal.SIGCONT)
+    resume(pid)
     assert eventually(lambda: answer() == 200, timeout=30), node.tail()
