@@ -102,13 +102,6 @@ class Caller:
             self.resumed = tls.session_reused
         return int(got.split(b" ", 2)[1]) if got else 0
 
-    def tries(self, path: str) -> int:
-        """The same; 0 also when the handshake is refused."""
-        try:
-            return self.get(path)
-        except (ssl.SSLError, ConnectionError):
-            return 0
-
 
 def test_the_local_authority_serves(tls_node: Node) -> None:
     assert Caller(tls_node).get("/open/x") == 200
@@ -133,7 +126,7 @@ def test_old_versions_are_refused(tls_node: Node, version: ssl.TLSVersion, tmp_p
     before = len(refused(tls_node, "tls-handshake"))
     with (
         socket.create_connection(("127.0.0.1", tls_node.port), timeout=10) as sock,
-        pytest.raises((ssl.SSLError, ConnectionError)),
+        pytest.raises(ssl.SSLError, match="TLSV1_ALERT_PROTOCOL_VERSION"),
         context.wrap_socket(sock),
     ):
         pass
@@ -238,7 +231,11 @@ def test_a_certificate_of_a_stranger_is_refused_and_recorded(
 ) -> None:
     before = len(refused(tls_node, "tls-certificate"))
     stranger = Caller(tls_node, authorities["stranger"].issue(tmp_path, uri="spiffe://partners/billing"))
-    assert stranger.tries("/partners/x") == 0
+    with pytest.raises(ssl.SSLError, match="ALERT_UNKNOWN_CA"):
+        stranger.get("/partners/x")
+    stranger.context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(ssl.SSLError, match="ALERT_UNKNOWN_CA"):
+        stranger.get("/partners/x")
     assert eventually(lambda: len(refused(tls_node, "tls-certificate")) > before)
 
 
@@ -249,20 +246,33 @@ def refused(node: Node, reason: str) -> list[dict[str, Any]]:
 def test_expired_certificates_are_refused(tls_node: Node, authorities: dict[str, Authority], tmp_path: Path) -> None:
     before = len(refused(tls_node, "tls-certificate"))
     files = authorities["partners"].issue(tmp_path, uri="spiffe://partners/billing", days=-1)
-    assert Caller(tls_node, files).tries("/partners/expired") == 0
+    with pytest.raises(ssl.SSLError, match="ALERT_CERTIFICATE_EXPIRED"):
+        Caller(tls_node, files).get("/partners/expired")
     assert eventually(lambda: len(refused(tls_node, "tls-certificate")) > before)
     assert any("expired" in call["note"] for call in refused(tls_node, "tls-certificate"))
 
 
-def test_garbage_instead_of_a_handshake(tls_node: Node) -> None:
+@pytest.mark.parametrize(
+    ("said", "answer", "note"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\n", "HTTP_REQUEST"),
+        (b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", b"\x15\x03", "LENGTH_TOO_SHORT"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", b"", "WRONG_VERSION_NUMBER"),
+    ],
+    ids=["plain HTTP", "a broken hello", "another protocol"],
+)
+def test_garbage_instead_of_a_handshake(tls_node: Node, said: bytes, answer: bytes, note: str) -> None:
+    """It is told so: in plain HTTP who spoke that, by an alert (RFC 8446 section 6.2) who spoke TLS."""
     with socket.create_connection(("127.0.0.1", tls_node.port), timeout=5) as sock:
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        sock.settimeout(5)
+        sock.sendall(said)
+        got = b""
         try:
-            assert b"HTTP/1.1 200" not in sock.recv(1000)
+            while piece := sock.recv(1000):
+                got += piece
         except ConnectionResetError:
             pass
-    assert eventually(lambda: refused(tls_node, "tls-handshake"))
+    assert got[: len(answer) or None] == answer
+    assert eventually(lambda: any(call["note"] == note for call in refused(tls_node, "tls-handshake")))
     assert Caller(tls_node).get("/open/x") == 200
 
 

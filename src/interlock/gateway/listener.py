@@ -18,7 +18,7 @@ from interlock.gateway.connection import Http1Connection, TlsConnection
 from interlock.gateway.hello import NO_HELLO, Incomplete, fingerprint, server_name
 from interlock.gateway.http1 import ReadLimits
 from interlock.gateway.peer import Peer, network_of, unmapped
-from interlock.gateway.tls import Certificates
+from interlock.gateway.tls import Certificates, answering
 from interlock.model import Reason
 from interlock.snapshot import ConnectionSpec
 
@@ -202,9 +202,10 @@ class Listener:
                 hello = await self._hello(sock)
                 peer.server_name, peer.program = server_name(hello), fingerprint(hello)
                 peer.shown(certificates.entry)
-                await self.loop.connect_accepted_socket(
-                    lambda: _protocol(TlsConnection(self, peer)), sock, ssl=certificates.base
-                )
+                with answering(sock):
+                    await self.loop.connect_accepted_socket(
+                        lambda: _protocol(TlsConnection(self, peer)), sock, ssl=certificates.base
+                    )
         except (OSError, ssl.SSLError, TimeoutError) as problem:
             reason, note = _handshake_failure(problem)
             self.pipeline.refuse_connection(peer.address, reason, note, peer.server_name)

@@ -4,14 +4,20 @@ A context set in the SNI callback carries its certificate but not its `verify_mo
 asks for client certificates (`CERT_OPTIONAL`, against the union of all trust bundles) and each route
 verifies the leaf again against its own. Contexts are made in the worker that uses them: a session can be
 resumed only where its certificate was verified. They are remade daily, so ticket keys rotate.
+
+The event loop closes a connection whose handshake failed without sending the alert that OpenSSL wrote (RFC 8446
+section 6.2), so a caller would see a bare end of the connection. `answering` sees to it that he is told why.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any
 
 from interlock.snapshot import CertificateSpec, ListenerSpec
 
@@ -51,7 +57,7 @@ class Certificates:
     def _context(
         certificate: CertificateSpec, spec: ListenerSpec, bundles: Sequence[str], own: bytes
     ) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = _Context(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
         context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
@@ -64,6 +70,53 @@ class Certificates:
             context.verify_mode = ssl.CERT_OPTIONAL
             context.load_verify_locations(cadata="\n".join(bundles))
         return context
+
+
+@contextmanager
+def answering(sock: socket.socket) -> Iterator[None]:
+    """What is shaken hands on from here, in this task, is a connection of `sock`."""
+    before = _ANSWERING.set(sock)
+    try:
+        yield
+    finally:
+        _ANSWERING.reset(before)
+
+
+_ANSWERING: ContextVar[socket.socket | None] = ContextVar("answering", default=None)
+_PLAIN = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+    b"This port speaks HTTPS: the request came without TLS.\n"
+)
+
+
+class _Handshake(ssl.SSLObject):
+    """Says why it fails to whom it fails."""
+
+    outgoing: ssl.MemoryBIO
+    sock: socket.socket | None = None
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as problem:
+            last = _PLAIN if problem.reason == "HTTP_REQUEST" else self.outgoing.read()
+            if self.sock is not None and last:
+                with suppress(OSError):  # he is gone, or takes nothing: then he is not told
+                    self.sock.send(last)
+            raise
+        self.sock = None
+
+
+class _Context(ssl.SSLContext):
+    sslobject_class = _Handshake
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:
+        made = super().wrap_bio(incoming, outgoing, *args, **options)
+        assert isinstance(made, _Handshake)
+        made.outgoing, made.sock = outgoing, _ANSWERING.get()
+        return made
 
 
 def load_pair(context: ssl.SSLContext, pem: bytes) -> None:
