@@ -255,20 +255,24 @@ class Accounts:
     def remove(self, account_id: str) -> None:
         """Delete an account and all that hangs on it: factors, links, sign-ins, what clients were allowed."""
         with self._state.writing() as connection:
-            for table in (FACTORS, RECOVERY_CODES, LINKS, SESSIONS, CONSENTS, GRANTS):
-                connection.execute(delete(table).where(table.c.account == account_id))
+            _strip(connection, account_id)
             connection.execute(delete(ACCOUNTS).where(ACCOUNTS.c.id == account_id))
 
     def forget(self, principal: str, name: str) -> None:
-        """Put `name` in the place of a disabled person's, and delete all that they signed in with."""
+        """Put `name` in the place of a disabled person's, and delete all that they signed in with and allowed."""
         with self._state.writing() as connection:
             for row in connection.execute(select(ACCOUNTS).where(ACCOUNTS.c.state == DISABLED)).all():
                 account = _account(row)
                 if account.principal != principal:
                     continue
-                for table in (FACTORS, RECOVERY_CODES, LINKS, SESSIONS):
-                    connection.execute(delete(table).where(table.c.account == account.id))
+                _strip(connection, account.id)
                 _store(connection, replace(account, name=name, password=b"", invitation=b"", roles=()))
+
+
+def _strip(connection: Connection, account_id: str) -> None:
+    """Delete what hangs on an account: factors, links, sign-ins, what clients were allowed."""
+    for table in (FACTORS, RECOVERY_CODES, LINKS, SESSIONS, CONSENTS, GRANTS):
+        connection.execute(delete(table).where(table.c.account == account_id))
 
 
 def _found(connection: Connection, account_id: str) -> Account:

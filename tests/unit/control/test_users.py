@@ -331,8 +331,17 @@ def test_who_is_erased_leaves_no_name(whole: Administration) -> None:
     perform(whole, "user.create", name="alice", roles=["caller"])
     with pytest.raises(UsageError, match="user disable alice"):
         perform(whole, "audit.erase", subject="user:interlock/alice", reason="asked to")
+    made = account(whole.state)
+    clients = Clients(whole.state)
+    clients.add_grant(
+        Grant(id="g1", client_id="app", principal=made.principal, created=1, expires=1 << 62, current=b"c",
+              account=made.id)
+    )  # fmt: skip
+    clients.allow(made.id, "app", frozenset({"read"}), frozenset(), 1)
     perform(whole, "user.disable", name="alice")
     perform(whole, "audit.erase", subject="user:interlock/alice", reason="asked to")
+    assert clients.grant("g1") is None
+    assert clients.consent(made.id, "app") == (frozenset(), frozenset())
     (shown,) = perform(whole, "user.list")["users"]
     assert shown["name"].startswith("erased-")
     files = whole.paths.state.parent.glob("state.db*")
