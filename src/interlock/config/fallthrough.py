@@ -3,7 +3,9 @@
 `GET,POST /admin/*` guarded beside `/*` public: the most specific route that takes a call wins, so
 `DELETE /admin/x` would pass for everybody. Whoever means that says it with a route of its own for those
 methods. Found over pairs that are ordered: the public pattern contains the guarded one, or stands for more
-hosts and holds some of its paths. Equal paths that differ in methods were written side by side on purpose.
+hosts and holds some of its paths. Equal paths that differ in methods were written side by side on purpose,
+and so were paths that cross, as `GET /{tenant}/admin` and a public `POST /hooks/{name}`: each is written for
+a literal of its own, so neither is the rest of the other; what both could take is a conflict.
 
 Patterns are looked up by shape as in `conflicts`, so the cost grows with the patterns times their shapes.
 """
