@@ -13,6 +13,7 @@ from interlock.cli.desk import Settings, perform
 from interlock.cli.output import end_with, print_json, printable, say, tell
 from interlock.cli.proof import Keys, checkpoint, prove, verifier_of, verify_proof
 from interlock.cli.prune import prune
+from interlock.cli.times import moment
 
 app = typer.Typer(help="The record: verify it, read it, erase persons from it.", no_args_is_help=True)
 app.command()(erasing.erase)
@@ -194,26 +195,6 @@ def acknowledge(
         print_json(done)
     else:
         say(f"acknowledged, in record {done['id']}")
-
-
-def moment(text: str, now: int, option: str) -> int:
-    """A time in wall ns: an RFC 3339 date or date-time, or a duration before `now`. Raises `UsageError`."""
-    from datetime import UTC, datetime
-
-    from interlock.config.units import parse_duration
-    from interlock.errors import UsageError
-
-    try:
-        return now - parse_duration(text)
-    except ValueError:
-        pass
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is neither a time (2026-01-31T12:00:00Z) nor a duration (24h)") from None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return int(when.timestamp()) * 10**9 + when.microsecond * 1000
 
 
 def _print_line(entry: dict[str, Any]) -> None:

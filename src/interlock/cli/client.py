@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.desk import Settings, perform
-from interlock.cli.key import duration
 from interlock.cli.output import fields, listing, print_json, say, tell
+from interlock.cli.times import duration
 
 app = typer.Typer(help="Clients of the authorization server: make, list, rotate, disable.", no_args_is_help=True)
 

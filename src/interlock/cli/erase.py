@@ -9,6 +9,7 @@ import typer
 
 from interlock.cli.desk import Settings, perform
 from interlock.cli.output import end_with, fields, listing, print_json, say, tell, working
+from interlock.cli.times import moment
 
 hold = typer.Typer(help="Legal holds: what must not be erased.", no_args_is_help=True)
 
@@ -88,7 +89,6 @@ def add(
 
     Example:  interlock audit hold add --subject patient:4711 --reason "case 12 C 34/26"
     """
-    from interlock.cli.audit import moment
     from interlock.errors import UsageError
 
     arguments: dict[str, Any] = {"reason": reason}

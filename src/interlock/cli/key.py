@@ -8,6 +8,7 @@ import typer
 
 from interlock.cli.desk import Settings, perform
 from interlock.cli.output import fields, listing, print_json, say, tell
+from interlock.cli.times import duration
 
 app = typer.Typer(help="API keys: make, list, rotate, revoke.", no_args_is_help=True)
 
@@ -92,14 +93,3 @@ def revoke(context: typer.Context, key: Identifier, as_json: Json = False) -> No
         print_json(done)
     else:
         say(f"{key} is revoked")
-
-
-def duration(text: str, option: str) -> int:
-    """A duration in ns. Raises `UsageError`."""
-    from interlock.config.units import parse_duration
-    from interlock.errors import UsageError
-
-    try:
-        return parse_duration(text)
-    except ValueError as problem:
-        raise UsageError(f"{option} {text!r} {problem}") from None

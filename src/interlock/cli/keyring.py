@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.desk import Settings, perform
-from interlock.cli.key import duration
 from interlock.cli.output import end_with, fields, print_json, say, table, tell
+from interlock.cli.times import duration
 
 app = typer.Typer(help="The node's own keys: list, rotate, say who answers for them.", no_args_is_help=True)
 

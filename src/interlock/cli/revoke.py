@@ -15,6 +15,7 @@ import typer
 
 from interlock.cli.desk import Settings, perform
 from interlock.cli.output import listing, print_json, say, tell
+from interlock.cli.times import duration, moment_to_come
 
 app = typer.Typer(
     help="Revoke a token, client, user, principal, session, key, certificate or issuer: refused when this returns.",
@@ -220,8 +221,6 @@ def _revoke(
     ahead: str | None = None,
     as_json: bool,
 ) -> None:
-    from interlock.cli.key import duration
-
     if issuer is not None:
         arguments["issuer"] = issuer
     if until is not None:
@@ -240,17 +239,6 @@ def _revoke(
         say(f"refused is what was issued before {done['issued_before']}")
     for note in notes:
         tell(f"! {note}")
-
-
-def moment_to_come(text: str, now: int) -> int:
-    """A time in wall ns: an RFC 3339 date or date-time, or a duration from `now`. Raises `UsageError`."""
-    from interlock.cli.audit import moment
-    from interlock.config.units import parse_duration
-
-    try:
-        return now + parse_duration(text)
-    except ValueError:
-        return moment(text, now, "--until")
 
 
 def _read(file: Path | None) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from interlock.cli.desk import Settings, perform
 from interlock.cli.output import listing, print_json, say
+from interlock.cli.times import duration
 
 app = typer.Typer(
     help="How risky a principal, session, client or token is, for routes with `strength: {risk: ...}`.",
@@ -47,7 +48,6 @@ def set_(
 
     Example:  interlock risk set --session 08a5019c-17e1-4977-8f42-65a12843ea02 60
     """
-    from interlock.cli.key import duration
     from interlock.errors import UsageError
 
     named: dict[str, str | None] = {"session": session, "client": client, "token": token}

@@ -9,6 +9,7 @@ import typer
 
 from interlock.cli.desk import Settings, perform
 from interlock.cli.output import print_json, say, table, tell, working
+from interlock.cli.times import moment
 
 app = typer.Typer(help="Roles of the file: list them, and advise what they could do without.", no_args_is_help=True)
 
@@ -54,7 +55,6 @@ def advise(
 
     Example:  interlock role advise teller --since 90d
     """
-    from interlock.cli.audit import moment
     from interlock.errors import NotFound
     from interlock.policy.advice import Adviser
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.desk import Settings, perform
-from interlock.cli.key import duration
 from interlock.cli.output import fields, print_json, say, table, tell
+from interlock.cli.times import duration
 
 app = typer.Typer(help="People who sign in: make, list, disable, unlock, reset, remove.", no_args_is_help=True)
 

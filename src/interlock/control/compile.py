@@ -13,6 +13,7 @@ from interlock.clock import SECOND
 from interlock.control.issuer_routes import issuer_routes, own_issuer, own_service, signal_route
 from interlock.control.issuers import DISCOVERY, KnownKeys
 from interlock.control.paths import Paths
+from interlock.control.rates import limits
 from interlock.errors import KeyMaterialError
 from interlock.issuer.levels import including
 from interlock.snapshot import (
@@ -20,7 +21,6 @@ from interlock.snapshot import (
     ConnectionSpec,
     CorsSpec,
     IssuerSpec,
-    LimitSpec,
     ListenerSpec,
     NodeSpec,
     PatternSpec,
@@ -32,7 +32,7 @@ from interlock.snapshot import (
 )
 
 if TYPE_CHECKING:
-    from interlock.config import Config, Issuer, Rate
+    from interlock.config import Config, Issuer
     from interlock.config.strength import Strength
 
 
@@ -117,11 +117,6 @@ def _strength(asked: Strength) -> StrengthSpec:
         risk=asked.risk or 0,
         same_network=asked.network == "same",
     )
-
-
-def limits(rates: Iterable[Rate]) -> list[LimitSpec]:
-    """Rates of the file, as workers count them."""
-    return [LimitSpec(rate.count, rate.period_ns, rate.burst, rate.per) for rate in rates]
 
 
 def compile_issuers(config: Config, known: KnownKeys, *, callers: bool = False) -> list[IssuerSpec]:

@@ -10,6 +10,7 @@ import msgspec
 from interlock.clock import SECOND
 from interlock.config.own_issuer import EVENTS
 from interlock.control.paths import Paths
+from interlock.control.rates import limits
 from interlock.errors import KeyMaterialError
 from interlock.model.principal import OWN_AUTHORITY
 from interlock.snapshot import CorsSpec, IssuerSpec, LimitSpec, PatternSpec, RouteSpec, ServiceSpec
@@ -87,8 +88,6 @@ def signal_route(issuer: OwnIssuer | None) -> RouteSpec:
 
 def issuer_routes(issuer: OwnIssuer) -> Iterator[RouteSpec]:
     """Metadata that any page may read, what programs call, what a token opens, and the pages for people."""
-    from interlock.control.compile import limits
-
     host, root = issuer.listens_for, issuer.path
 
     def everywhere(methods: list[str], path: str) -> list[PatternSpec]:

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from interlock.cli import commands, run
-from interlock.cli.audit import moment
 from interlock.cli.desk import data_dir_of
-from interlock.cli.key import duration
 from interlock.cli.output import printable
+from interlock.cli.times import duration, moment
 from interlock.cli.write_file import render
 from interlock.clock import SECOND
 from interlock.errors import UsageError
