@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
-from measure import Sample
+from measure import Sample, cpu_of, ratios
 
 CONNECTIONS = (1, 32, 256)
 
@@ -65,6 +65,21 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = [("-" * width if at == 0 else "-" * (width - 1) + ":") for at, width in enumerate(widths)]
     return "\n".join([line(head), f"| {' | '.join(rule)} |", *(line(row) for row in rows)])
+
+
+BESIDE = ("at 32 connections", "CPU µs/call", "ratio", "middle half", "bound")
+
+
+def beside(taken: dict[str, list[Sample]], bounds: dict[str, str]) -> list[list[str]]:
+    """Rows under `BESIDE`: the CPU of each beside that of the first, of pieces of load that were taken in turn."""
+    first, *others = taken
+    rows = [[first, f"{cpu_of(taken[first]):.1f}", "1.00", "", ""]]
+    for name in others:
+        low, middle, high = ratios(taken[name], taken[first])
+        rows.append(
+            [name, f"{cpu_of(taken[name]):.1f}", f"{middle:.2f}", f"{low:.2f}-{high:.2f}", bounds.get(name, "")]
+        )
+    return rows
 
 
 def main_table(figures: Figures) -> str:

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from material import Material
-from measure import BenchError, Calls, Load, Sample, cpu_of, in_turn, measure, ratios, run_wrk
+from measure import BenchError, Calls, Load, Sample, in_turn, measure, run_wrk
 from peers import ISSUER, Gateway, bearer
 from product import PORT, Node, Setup
-from report import table
+from report import BESIDE, beside, table
 
 from interlock.control.client import Client
 from interlock.identity import principal_handle, token_handle
@@ -53,13 +53,7 @@ def cost(material: Material, rounds: int, seconds: float, say: Callable[[str], N
             return measure(gateway.pid, gateway.url, CONNECTIONS, SHORT, calls, gateway.quiet)
 
         taken = in_turn({row: partial(piece, gateway) for row, gateway in gateways.items()}, pieces)
-    base, *others = taken
-    head = ["at 32 connections", "CPU µs/call", "ratio", "middle half", "bound"]
-    lines = [[base, f"{cpu_of(taken[base]):.1f}", "1.000", "", ""]]
-    for row in others:
-        low, middle, high = ratios(taken[row], taken[base])
-        lines.append([row, f"{cpu_of(taken[row]):.1f}", f"{middle:.3f}", f"{low:.3f}-{high:.3f}", "1.03"])
-    return table(head, lines)
+    return table(BESIDE, beside(taken, dict.fromkeys(taken, "1.03")))
 
 
 def _filled(node: Node, count: int) -> Node:

@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from material import Material
-from measure import Calls, Sample, cpu_of, in_turn, measure, private_kib, ratios, run_wrk
+from measure import Calls, Sample, in_turn, measure, private_kib, run_wrk
 from peers import bearer
 from population import fill
 from product import PORT, Node, Setup
-from report import table
+from report import BESIDE, beside, table
 
 CONNECTIONS = 32
 MANY_ROUTES, MANY_KEYS, REVOCATIONS = 10_000, 1_000_000, 100_000
@@ -103,22 +103,11 @@ def compare(cases: list[Case], material: Material, times: int) -> list[list[str]
             pieces[case.name] = partial(measure, gateway.pid, gateway.url, CONNECTIONS, PIECE, calls, gateway.quiet)
         taken = in_turn(pieces, times)
         private = {name: _private_mib(node) for name, node in nodes.items()}
-    base = cases[0].name
-    rows = [[base, f"{cpu_of(taken[base]):.1f}", "1.00", "", "", f"{private[base]:.1f}", ""]]
-    for case in cases[1:]:
-        low, middle, high = ratios(taken[case.name], taken[base])
-        rows.append(
-            [
-                case.name,
-                f"{cpu_of(taken[case.name]):.1f}",
-                f"{middle:.2f}",
-                f"{low:.2f}-{high:.2f}",
-                case.bound,
-                f"{private[case.name]:.1f}",
-                f"{private[case.name] - private[base]:+.1f}",
-            ]
-        )
-    return rows
+    base = private[cases[0].name]
+    return [
+        [*row, f"{private[row[0]]:.1f}", f"{private[row[0]] - base:+.1f}"]
+        for row in beside(taken, {case.name: case.bound for case in cases})
+    ]
 
 
 def _private_mib(node: Node) -> float:
@@ -135,9 +124,8 @@ def run(material: Material, rounds: int, seconds: float, say: Callable[[str], No
         for row in found:
             say(f"scale: {', '.join(filter(None, row))}")
         rows += found
-    head = ["at 32 connections", "CPU µs/call", "ratio", "middle half", "bound", "private MiB/worker", "more"]
     say("scale: reload under calls")
-    return f"{table(head, rows)}\n\n{reload_pause(material)}"
+    return f"{table([*BESIDE, 'private MiB/worker', 'more'], rows)}\n\n{reload_pause(material)}"
 
 
 # -- reload -----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from interlock.jose.signing import encode_base64url
 from interlock.store.clients import Client, Grant
 
 
@@ -40,6 +41,33 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     hangs_on: tuple[bytes, ...] = ()  # handles of the credentials it was exchanged for: it is refused with them
     origin: str = ""  # `jti` of what it was exchanged for, for the record
 
+    def claims(self) -> dict[str, Any]:
+        """What a token says of it, whoever signs it and when."""
+        claims = {
+            "sub": self.subject,
+            "aud": self.audience[0] if len(self.audience) == 1 else list(self.audience),
+            "client_id": self.client_id,
+            "principal": self.principal,
+        } | said(
+            {
+                "scope": " ".join(self.scopes),
+                "roles": list(self.roles),
+                "authorization_details": list(self.details),
+                "sid": self.session,
+                "fid": self.family,
+                "auth_time": self.auth_time,
+                "acr": self.acr,
+                "amr": list(self.amr),
+                "cnf": said({"jkt": encode_base64url(self.jkt), "x5t#S256": encode_base64url(self.certificate)}),
+                "hangs_on": [encode_base64url(handle) for handle in self.hangs_on],
+            }
+        )
+        if self.act is not None:
+            claims["act"] = self.act
+        if self.may_act is not None:  # an empty one says that nobody may
+            claims["may_act"] = self.may_act
+        return claims
+
 
 class Minted(msgspec.Struct, frozen=True):
     """A token and what is known of it."""
@@ -51,6 +79,11 @@ class Minted(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Minted(token_id={self.token_id!r})"
+
+
+def said(claims: dict[str, Any]) -> dict[str, Any]:
+    """Those that say something."""
+    return {name: value for name, value in claims.items() if value}
 
 
 def of_client(client: Client, scopes: tuple[str, ...], audience: tuple[str, ...]) -> Access:

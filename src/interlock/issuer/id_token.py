@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from interlock.clock import SECOND
+from interlock.issuer.access import said
 from interlock.issuer.service import Issuer
 from interlock.jose.signing import encode_base64url
 from interlock.store.clients import Grant
@@ -24,15 +25,7 @@ def mint(issuer: Issuer, grant: Grant, now: int, *, access_token: str = "") -> s
         "exp": seconds + LIVES,
         "iat": seconds,
         "auth_time": grant.auth_time,
-    }
-    if grant.session:
-        claims["sid"] = grant.session
-    if grant.nonce:
-        claims["nonce"] = grant.nonce
-    if grant.acr:
-        claims["acr"] = grant.acr
-    if grant.amr:
-        claims["amr"] = list(grant.amr)
+    } | said({"sid": grant.session, "nonce": grant.nonce, "acr": grant.acr, "amr": list(grant.amr)})
     if access_token:
         digest = hashlib.sha256(access_token.encode("ascii")).digest()  # of ES256; for EdDSA see below
         if issuer.keys.signer.algorithm == "EdDSA":  # Ed25519 hashes with SHA-512

@@ -10,11 +10,10 @@ import msgspec
 
 from interlock.clock import SECOND
 from interlock.errors import SnapshotError
-from interlock.issuer.access import Access, Minted
+from interlock.issuer.access import Access, Minted, said
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.ids import new_id
 from interlock.issuer.service import Issuer
-from interlock.jose.signing import encode_base64url
 from interlock.model import Event
 from interlock.store.clients import Client
 
@@ -41,45 +40,7 @@ def mint(issuer: Issuer, client: Client, access: Access, now: int, *, by: str) -
     if expires <= seconds:
         raise OAuthError("invalid_grant", "what it stands on has expired")
     token_id = new_id()
-    claims: dict[str, Any] = {
-        "iss": issuer.url,
-        "sub": access.subject,
-        "aud": access.audience[0] if len(access.audience) == 1 else list(access.audience),
-        "exp": expires,
-        "iat": seconds,
-        "jti": token_id,
-        "client_id": access.client_id,
-        "principal": access.principal,
-    }
-    if access.scopes:
-        claims["scope"] = " ".join(access.scopes)
-    if access.roles:
-        claims["roles"] = list(access.roles)
-    if access.details:
-        claims["authorization_details"] = list(access.details)
-    if access.session:
-        claims["sid"] = access.session
-    if access.family:
-        claims["fid"] = access.family
-    if access.auth_time:
-        claims["auth_time"] = access.auth_time
-    if access.acr:
-        claims["acr"] = access.acr
-    if access.amr:
-        claims["amr"] = list(access.amr)
-    bound: dict[str, str] = {}
-    if access.jkt:
-        bound["jkt"] = encode_base64url(access.jkt)
-    if access.certificate:
-        bound["x5t#S256"] = encode_base64url(access.certificate)
-    if bound:
-        claims["cnf"] = bound
-    if access.act is not None:
-        claims["act"] = access.act
-    if access.may_act is not None:
-        claims["may_act"] = access.may_act
-    if access.hangs_on:
-        claims["hangs_on"] = [encode_base64url(handle) for handle in access.hangs_on]
+    claims = {"iss": issuer.url, "exp": expires, "iat": seconds, "jti": token_id, **access.claims()}
     text = OPAQUE + secrets.token_urlsafe(32) if opaque else issuer.keys.signer.sign(claims, KIND)
     details: dict[str, Any] = {
         "principal": access.principal,
@@ -88,21 +49,17 @@ def mint(issuer: Issuer, client: Client, access: Access, now: int, *, by: str) -
         "by": by,
         "audience": list(access.audience),
         "expires": expires,
-    }
-    if access.scopes:
-        details["scope"] = claims["scope"]
-    if access.family:
-        details["grant"] = access.family
-    if access.act is not None:
-        details["act"] = access.act.get("sub", "")
-    if access.origin:
-        details["origin"] = access.origin
-    if access.details:
-        details["details"] = sorted({entry["type"] for entry in access.details})
-    if bound:
-        details["bound"] = sorted(bound)
-    if opaque:
-        details["opaque"] = True
+    } | said(
+        {
+            "scope": claims.get("scope"),
+            "grant": access.family,
+            "act": access.act and access.act.get("sub", ""),
+            "origin": access.origin,
+            "details": sorted({entry["type"] for entry in access.details}),
+            "bound": sorted(claims.get("cnf", ())),
+            "opaque": opaque,
+        }
+    )
     issuer.record.note(Event.TOKEN_ISSUE, details, at_once=opaque)
     if opaque:
         _keep(issuer, text, claims, now)
