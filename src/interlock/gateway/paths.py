@@ -14,8 +14,9 @@ from interlock.gateway.http1 import Malformed
 from interlock.model import Reason
 
 _AUTHORITY: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
-_PLAIN: Final = re.compile(rb"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@]++)++/?|/")  # unreserved / sub-delims but ";" / ":" / "@"
-_PATH: Final = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-Fa-f]{2})*+")
+# Only single characters are repeated possessively: groups are matched wrongly so before Python 3.11.5 (gh-106052).
+_PLAIN: Final = re.compile(rb"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@]++)+/?|/")  # unreserved / sub-delims but ";" / ":" / "@"
+_PATH: Final = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]++|%[0-9A-Fa-f]{2})*")
 _QUERY: Final = re.compile(rb"[\x21\x22\x24-\x7e]*+")  # all that is visible but "#"; its meaning is the service's
 _ENCODED_TWICE: Final = re.compile(rb"%25[0-9A-Fa-f]{2}")
 _ENCODED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import interlock
 from interlock.gateway.http1 import Malformed
 from interlock.gateway.paths import Target, canonicalize
 from interlock.model import Reason
@@ -58,6 +61,9 @@ def test_canonical(target: bytes, wire: bytes, segments: tuple[str, ...]) -> Non
         (b"/..", "dot segment"),
         (b"/a//b", "empty segment"),
         (b"//", "empty segment"),
+        (b"/a//", "empty segment"),
+        (b"/a/bb//", "empty segment"),
+        (b"/a$bb//", "empty segment"),
         (b"/a%252fb", "encoded twice"),
         (b"/a%25%32%66b", "encoded twice"),
         (b"/a%2%35", "broken percent-encoding"),
@@ -78,6 +84,16 @@ def test_refused(target: bytes, note: str) -> None:
         canonicalize(target, HOST)
     assert refused.value.reason is Reason.PATH_INVALID
     assert refused.value.note == note
+
+
+def test_no_pattern_repeats_a_group_possessively() -> None:
+    """Python before 3.11.5 matches what such a pattern does not: `/admin//` for two sound segments (gh-106052)."""
+    sources = list(Path(interlock.__file__).parent.rglob("*.py"))
+    assert len(sources) > 100
+    of_characters = re.compile(r"\[\^?\]?(?:\\.|[^\]\\\n])*\]")
+    possessive = re.compile(r"re\.compile\(.*(?:\)[+*?]\+|\)\{[0-9,]+\}\+|\(\?>)")
+    assert possessive.search(of_characters.sub("c", r're.compile(rb"(?:/[()a-z]++)++/?|/")'))
+    assert [path for path in sources if possessive.search(of_characters.sub("c", path.read_text()))] == []
 
 
 @pytest.mark.parametrize("target", [b"http://other.example/a", b"http://u@api.example/a", b"http://api.example:81/a"])
