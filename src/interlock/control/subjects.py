@@ -65,9 +65,16 @@ class SubjectDesk:
             raise UsageError("an erasure has a reason, which stays on the record")
         if subject.id in reason or (len(subject.value) > 2 and subject.value in reason):
             raise UsageError("the reason names the subject, and it stays on the record: leave that out")
-        self._register.finish(acts)  # what an earlier command left
+        left = self._register.unfinished  # by a command that was killed: whom it was about may be known no more
+        if left:
+            self._go_through(acts, alone)
         problems = self._register.take_in()
-        person = self._register.find(subject.id)
+        try:
+            person = self._register.find(subject.id)
+        except NotFound as nobody:
+            if left:
+                raise NotFound(f"{nobody}; an erasure that was interrupted before was gone through with now") from None
+            raise
         self._register.refuse_held(subject.id, person)
         if subject.kind == PRINCIPAL:
             now = self._clock.wall()
@@ -82,10 +89,13 @@ class SubjectDesk:
             self._state.forget(subject.value, f"service:interlock/erased-{person.pseudonym}", now)
             accounts.forget(subject.value, f"erased-{person.pseudonym}")
         erasure = self._register.request(person, reason)
+        self._go_through(acts, alone)
+        return {**_receipt(self._register.erasure(erasure.pseudonym)), "problems": problems}
+
+    def _go_through(self, acts: ActRecorder, alone: bool) -> None:
         self._register.finish(acts)
         if alone:
             self._register.turn(acts)
-        return {**_receipt(self._register.erasure(erasure.pseudonym)), "problems": problems}
 
     def progress(self, wanted: Progress, acts: ActRecorder) -> dict[str, Any]:
         """Go on with an erasure as far as it goes now; gives its receipt as it then is."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from interlock.audit.subjects_register import Register
 from interlock.clock import SECOND, ManualClock
 from interlock.config import load
 from interlock.control.service import Administration
@@ -24,7 +25,7 @@ from interlock.errors import NotFound, RecordUnavailable, StateError, UsageError
 from interlock.issuer.lockout import LIMIT, Lockout
 from interlock.issuer.passwords import Hasher
 from interlock.keys import FactorKey
-from interlock.store import State
+from interlock.store import Persons, State
 from interlock.store.accounts import TOTP, Accounts, Factor
 from interlock.store.clients import Clients, Grant
 from interlock.store.schema import METADATA
@@ -346,6 +347,41 @@ def test_who_is_erased_leaves_no_name(whole: Administration) -> None:
     assert shown["name"].startswith("erased-")
     files = whole.paths.state.parent.glob("state.db*")
     assert not any(b"alice" in path.read_bytes() for path in files)
+
+
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [(Persons, "begin_erasure"), (Persons, "erase"), (Register, "turn")],
+    ids=["begin", "erase", "turn"],
+)
+def test_an_erasure_that_was_killed_is_gone_through_with_by_the_next(
+    whole: Administration, monkeypatch: pytest.MonkeyPatch, owner: type, step: str
+) -> None:
+    """Whomever that is of: the person of the first is known no more, and the keys of before must go all the same."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    perform(whole, "user.create", name="alice", roles=["caller"])
+    perform(whole, "user.remove", name="alice")
+    with monkeypatch.context() as broken:
+        broken.setattr(owner, step, kill)
+        with pytest.raises(Killed):
+            perform(whole, "audit.erase", subject="user:interlock/alice", reason="asked to")
+    if step == "begin_erasure":
+        perform(whole, "audit.erase", subject="user:interlock/alice", reason="asked to")
+    else:
+        with pytest.raises(NotFound, match="interrupted before was gone through with now"):
+            perform(whole, "audit.erase", subject="user:interlock/alice", reason="asked to")
+    (erasure,) = Persons(whole.state).erasures()
+    assert erasure.erased
+    assert erasure.scrubbed
+    assert erasure.turned
+    with pytest.raises(NotFound, match=r"as far as it can be erased from it$"):
+        perform(whole, "audit.erase", subject="user:interlock/alice", reason="asked to")
 
 
 def test_operations_are_read_strictly(whole: Administration) -> None:
