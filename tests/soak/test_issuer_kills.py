@@ -51,6 +51,7 @@ class Program:
                         self.revoked.append(token)
                 except httpx.TransportError:
                     self.failed += 1
+                    time.sleep(0.01)
 
 
 def test_what_a_client_was_told_outlives_every_kill(make_node: Callable[..., Node], upstream: Upstream) -> None:
