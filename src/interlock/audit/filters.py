@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from interlock.addresses import within
 from interlock.errors import UsageError
 
 Row = Mapping[str, Any]
@@ -101,11 +102,7 @@ def _networks(texts: Sequence[str]) -> Wanted:
         raise UsageError(f"{', '.join(texts)}: a source is an address or a network, as in 10.0.0.0/8") from None
 
     def wanted(row: Row) -> bool:
-        try:
-            address = ipaddress.ip_address(str(row.get("source") or "").partition("%")[0])
-        except ValueError:
-            return False
-        return any(address in network for network in networks)
+        return within(str(row.get("source") or ""), networks)
 
     return wanted
 

@@ -9,10 +9,9 @@ anonymous is one source.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_network
 from typing import Final
 
-from interlock.gateway.peer import unmapped
+from interlock.addresses import NETWORK, block
 
 OWN_RECORDS: Final = 10  # per source and second
 ALL_RECORDS: Final = 500  # per worker and second
@@ -46,7 +45,7 @@ class Floods:
         is in use, so every anonymous refusal is counted.
         """
         tight = tight and anonymous
-        flood = self._of(EVERYBODY if tight else network(source) if anonymous else source, now)
+        flood = self._of(EVERYBODY if tight else block(source, NETWORK) if anonymous else source, now)
         if not tight and flood.recorded < OWN_RECORDS and self._recorded < ALL_RECORDS:
             flood.recorded += 1
             self._recorded += 1
@@ -80,11 +79,3 @@ class Floods:
         for source, flood in sources.items():
             if flood.count:
                 yield source, flood
-
-
-def network(address: str) -> str:
-    """What one holder can be assumed to control: an IPv4 address, or an IPv6 /64."""
-    if ":" not in address:
-        return address
-    ip = unmapped(address)
-    return str(ip_network((ip.packed[:8] + bytes(8), 64))) if ip.version == 6 else str(ip)

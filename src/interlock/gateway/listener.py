@@ -14,10 +14,11 @@ from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, cast
 
+from interlock.addresses import unmapped
 from interlock.gateway.connection import Http1Connection, TlsConnection
 from interlock.gateway.hello import NO_HELLO, Incomplete, fingerprint, server_name
 from interlock.gateway.http1 import ReadLimits
-from interlock.gateway.peer import Peer, network_of, unmapped
+from interlock.gateway.peer import Peer, network_of
 from interlock.gateway.tls import Certificates, answering
 from interlock.model import Reason
 from interlock.snapshot import ConnectionSpec

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
+from ipaddress import IPv4Address, IPv6Address
 
+from interlock.addresses import unmapped
 from interlock.model import PeerCertificate
 
 
@@ -70,13 +70,6 @@ class Peer:
             return True
         self._known_host = host
         return False
-
-
-def unmapped(address: str) -> IPv4Address | IPv6Address:
-    """The address itself, with IPv4 taken out of its IPv6 mapping and the zone id dropped."""
-    ip = ip_address(address.partition("%")[0])
-    mapped: Any = getattr(ip, "ipv4_mapped", None)
-    return mapped if mapped is not None else ip
 
 
 def network_of(ip: IPv4Address | IPv6Address) -> bytes:

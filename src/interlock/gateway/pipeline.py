@@ -13,12 +13,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from interlock.addresses import unmapped
 from interlock.gateway.call import Call, Stream
 from interlock.gateway.cors import preflight_headers, response_headers
 from interlock.gateway.fields import called_url, came_through, client_address, forwarded_head, trace_parent
 from interlock.gateway.floods import Floods
 from interlock.gateway.http1 import RequestHead
-from interlock.gateway.peer import Peer, network_of, unmapped
+from interlock.gateway.peer import Peer, network_of
 from interlock.gateway.problems import problem
 from interlock.gateway.route import Matched
 from interlock.identity import Possession, another_sign_in

@@ -7,8 +7,9 @@ used from are looked at on every call.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 
+from interlock.addresses import within
 from interlock.clock import SECOND
 from interlock.errors import StateError
 from interlock.identity.cache import Cache
@@ -49,7 +50,7 @@ class VerifiedKey:
         if known is None:
             if len(self.allowed) >= ADDRESSES:
                 self.allowed.clear()
-            known = self.allowed[address] = _within(address, self.networks)
+            known = self.allowed[address] = within(address, self.networks)
         return known
 
 
@@ -126,12 +127,3 @@ class ApiKeyVerifier:
             credential=entry.id,
             issued=entry.created // SECOND,
         )
-
-
-def _within(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
-    try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = ip.ipv4_mapped if ip.version == 6 else None
-    return any((mapped or ip) in network for network in networks)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
+from interlock.addresses import SITE, block
 from interlock.clock import SECOND
 from interlock.issuer import jar, par
 from interlock.issuer.authorization_request import (
@@ -22,7 +23,7 @@ from interlock.issuer.authorization_request import (
     redirect_uri_of,
     told,
 )
-from interlock.issuer.codes import Full, place_of
+from interlock.issuer.codes import Full
 from interlock.issuer.errors import OAuthError, Repeated
 from interlock.issuer.flows import Asked, form_target
 from interlock.issuer.grants.authorization_code import CODE_LIVES, Code
@@ -64,7 +65,7 @@ def authorize(issuer: Issuer, request: Request) -> Response:
         return _proceed(issuer, request, asked.flow, begun)
     flow = Flow(asked, request.now)
     try:
-        name = issuer.codes.flows.put(flow, request.now + FLOW_LIVES, request.now, place=place_of(request.source))
+        name = issuer.codes.flows.put(flow, request.now + FLOW_LIVES, request.now, place=block(request.source, SITE))
     except Full:
         raise OAuthError("temporarily_unavailable", "too many people are signing in", status=503) from None
     if asked.pushed:

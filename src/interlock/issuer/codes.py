@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -137,17 +136,6 @@ class Codes:
         self.authorization: Once[Any] = Once("ilc_")
         self.pushed: Once[Any] = Once("urn:ietf:params:oauth:request_uri:")  # RFC 9126 section 2.2
         self.flows: Once[Any] = Once()
-
-
-def place_of(source: str) -> str:
-    """Where an address belongs when room is shared: itself, or 48 bits of an IPv6 one, which are easily had."""
-    try:
-        address = ip_address(source.partition("%")[0])
-    except ValueError:
-        return "unknown"
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
-        return str(ip_network((address, 48), strict=False))
-    return str(address)
 
 
 def _hash(name: str) -> bytes:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from interlock.addresses import NETWORK, block
 from interlock.clock import SECOND
 from interlock.issuer.client_auth import authenticate
 from interlock.issuer.codes import Full
 from interlock.issuer.device_requests import INTERVAL, LIVES, DeviceRequest
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.http import Request, Response, json_response
-from interlock.issuer.lockout import network
 from interlock.issuer.registry import Known
 from interlock.issuer.service import Issuer
 from interlock.issuer.sessions import from_source
@@ -70,7 +70,7 @@ def find(issuer: Issuer, user_code: str, *, account: Account, source: str, now: 
     Raises `OAuthError`: `invalid_request` for a code that there is not, 429 after too many of them.
     """
     devices = issuer.devices
-    keys = (f"account {account.id}", f"network {network(source)}")
+    keys = (f"account {account.id}", f"network {block(source, NETWORK)}")
     if not devices.may_try(keys, now):
         raise OAuthError("access_denied", "too many codes that there are not: try again in half an hour", status=429)
     asked = devices.find(user_code, now)

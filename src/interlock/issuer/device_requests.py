@@ -19,8 +19,9 @@ from typing import Final
 
 import msgspec
 
+from interlock.addresses import SITE, block
 from interlock.clock import SECOND
-from interlock.issuer.codes import Full, place_of
+from interlock.issuer.codes import Full
 from interlock.store.clients import Grant
 
 ALPHABET: Final = "BCDFGHJKLMNPQRSTVWXZ"  # section 6.1: no vowels, so no words; nothing that looks like another
@@ -92,7 +93,7 @@ class DeviceRequests:
 
     def open(self, request: DeviceRequest) -> tuple[str, str]:
         """Keep a request; gives its device code and its user code. Raises `Full`."""
-        now, place = request.created, place_of(request.source)
+        now, place = request.created, block(request.source, SITE)
         with self._lock:
             self._sweep(now)
             if len(self._by_device) >= KEPT or self._places.get(place, 0) >= OF_ONE:
@@ -184,7 +185,7 @@ class DeviceRequests:
             if now >= entry.request.expires + REMEMBERED:
                 del self._by_device[device]
                 self._by_user.pop(entry.user, None)
-                place = place_of(entry.request.source)
+                place = block(entry.request.source, SITE)
                 self._places[place] -= 1
                 if not self._places[place]:
                     del self._places[place]

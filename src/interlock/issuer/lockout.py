@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
+from interlock.addresses import NETWORK, block
 from interlock.clock import SECOND
 from interlock.keys import FactorKey
 from interlock.store.signins import Failures, SignIns
@@ -116,7 +116,7 @@ class Lockout:
         return 0 if row is None else current(row, key, now, self.window).until
 
     def _address(self, source: str) -> bytes:
-        return self._place("failures address", network(source))
+        return self._place("failures address", block(source, NETWORK))
 
     def _place(self, kind: str, text: str) -> bytes:
         number = int.from_bytes(self._key.hash(kind, text.encode("utf-8", "surrogatepass"))[:8], "big") % PLACES
@@ -139,16 +139,3 @@ def counted(row: Failures, now: int, limit: int, window: int) -> Failures:
     """With one more failure, and locked if that makes `limit`."""
     count = row.count + 1
     return replace(row, count=count, until=now + window if count >= limit else 0)
-
-
-def network(source: str) -> str:
-    """What is counted of an address: all of an IPv4 one, 64 bits of an IPv6 one."""
-    try:
-        address = ip_address(source.partition("%")[0])
-    except ValueError:
-        return "unknown"
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ip_network((address, 64), strict=False))
-    return str(address)

@@ -6,10 +6,11 @@ import hmac
 
 import msgspec
 
+from interlock.addresses import SITE, block
 from interlock.clock import SECOND
 from interlock.issuer.authorization_request import AuthorizationRequest, Redirected, read
 from interlock.issuer.client_auth import authenticate
-from interlock.issuer.codes import Full, place_of
+from interlock.issuer.codes import Full
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.http import Request, Response, json_response
 from interlock.issuer.jar import open_request
@@ -48,7 +49,7 @@ def push(issuer: Issuer, request: Request) -> Response:
     if not client.public:  # of it a proof says no more than `dpop_jkt`, which anybody could send in its name
         issuer.use_proof(request)
     try:
-        name = issuer.codes.pushed.put(asked, request.now + LIVES, request.now, place=place_of(request.source))
+        name = issuer.codes.pushed.put(asked, request.now + LIVES, request.now, place=block(request.source, SITE))
     except Full:
         raise OAuthError("temporarily_unavailable", "try again in a moment", status=503) from None
     return json_response({"request_uri": name, "expires_in": LIVES // SECOND}, 201)

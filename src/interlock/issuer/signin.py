@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 from msgspec.structs import replace
 
+from interlock.addresses import NETWORK, block
 from interlock.errors import InterlockError, NotAllowed, NotFound
 from interlock.issuer import devices
 from interlock.issuer.cookies import DEVICE, SIGNIN, new_secret
@@ -34,7 +35,7 @@ from interlock.issuer.errors import OAuthError
 from interlock.issuer.flows import CHALLENGE, FIELD, GOES, Asked, Flow
 from interlock.issuer.http import Request, Response, redirect
 from interlock.issuer.levels import OTP, POP, PWD, RECOVERY, RESISTANT, SECOND, TWO, level_of
-from interlock.issuer.lockout import WINDOW, network
+from interlock.issuer.lockout import WINDOW
 from interlock.issuer.means import Answer, Carried, Means, kinds
 from interlock.issuer.names import canonical, spelling
 from interlock.issuer.passwords import Busy, Pool, prepared
@@ -303,7 +304,7 @@ class SignIn:
                 return self.unavailable()
 
         try:
-            return (pool or self._means.pool).submit(network(request.source), guarded)
+            return (pool or self._means.pool).submit(block(request.source, NETWORK), guarded)
         except Busy:
             return self.show(request, flow, BUSY, 503).with_fields(("retry-after", "5"))
 

@@ -8,13 +8,12 @@ opens nothing: an API key may be made for any name, a bundle's word may not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 
+from interlock.addresses import Network, within
 from interlock.model import Identity, Reason, Refusal
 from interlock.policy.facts import CallFacts
 from interlock.snapshot import ZoneSpec
-
-Network = IPv4Network | IPv6Network
 
 
 def compile_zone(zone: ZoneSpec, *, public: bool) -> Callable[[Identity, CallFacts | None], Refusal | None]:
@@ -29,18 +28,18 @@ def compile_zone(zone: ZoneSpec, *, public: bool) -> Callable[[Identity, CallFac
     anywhere = not zone.sources or (public and not networks)
     refusal = Refusal(Reason.ZONE_DENIED, (), f"zone {zone.name}")
 
-    def within(identity: Identity, facts: CallFacts | None) -> Refusal | None:
+    def check(identity: Identity, facts: CallFacts | None) -> Refusal | None:
         if not required.issubset(identity.methods):
             return refusal
         if anywhere:
             return None
         if not public and identity.trust in bundles:
             return None
-        if networks and facts is not None and _inside(facts.source, networks):
+        if networks and facts is not None and within(facts.source, networks):
             return None
         return refusal
 
-    return within
+    return check
 
 
 def zone_networks(zone: ZoneSpec) -> tuple[Network, ...]:
@@ -53,12 +52,3 @@ def _network(source: str) -> Network | None:
         return ip_network(source)
     except ValueError:
         return None
-
-
-def _inside(source: str, networks: tuple[Network, ...]) -> bool:
-    try:
-        ip = ip_address(source.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = ip.ipv4_mapped if ip.version == 6 else None
-    return any((mapped or ip) in network for network in networks)

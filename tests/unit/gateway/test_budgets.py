@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from interlock.addresses import unmapped
 from interlock.gateway.listener import Budgets
-from interlock.gateway.peer import network_of, unmapped
+from interlock.gateway.peer import network_of
 from interlock.snapshot import ConnectionSpec
 
 ONE, TWO, THREE = b"\x7f\0\0\1", b"\x7f\0\0\2", b"\x7f\0\0\3"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from interlock.gateway.peer import network_of, unmapped
+from interlock.addresses import unmapped
+from interlock.gateway.peer import network_of
 from interlock.gateway.whereabouts import TOLD, Whereabouts
 from interlock.model import Identity, Principal
 from interlock.snapshot.sightings import Sighting, SightingTable

@@ -8,7 +8,7 @@ import pytest
 
 from interlock.issuer import lockout
 from interlock.issuer.devices import known, make
-from interlock.issuer.lockout import ACCOUNT, ADDRESS, DEVICE, LIMIT, NAME, WINDOW, Attempt, Lockout, network
+from interlock.issuer.lockout import ACCOUNT, ADDRESS, DEVICE, LIMIT, NAME, WINDOW, Attempt, Lockout
 from interlock.issuer.names import spelling
 from interlock.keys import FactorKey
 from interlock.store import State
@@ -165,22 +165,6 @@ def test_a_stepped_clock_neither_drops_a_fresh_lock_nor_keeps_one_for_ever(guard
     stepped = NOW + seconds * SECOND
     locked = guard.locked_until("a1", stepped) != 0
     assert locked is (seconds > -3600)
-
-
-@pytest.mark.parametrize(
-    ("source", "counted"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:DB8:1:2::", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("", "unknown"),
-        ("not an address", "unknown"),
-    ],
-)
-def test_what_is_counted_of_an_address(source: str, counted: str) -> None:
-    assert network(source) == counted
 
 
 # -- browsers that are known
