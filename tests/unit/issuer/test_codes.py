@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interlock.addresses import SITE, block
 from interlock.clock import SECOND
-from interlock.issuer.codes import Codes, Full, Once, place_of
+from interlock.issuer.codes import Codes, Full, Once
 
 NOW = 1_000 * SECOND
 
@@ -87,16 +88,16 @@ def test_it_is_full_and_has_room_again() -> None:
 
 def test_who_fills_it_pushes_out_what_is_their_own() -> None:
     once: Once[str] = Once(kept=40)
-    alice = once.put("alice", NOW + SECOND, NOW, place=place_of("192.0.2.7"))
-    names = [once.put("flood", NOW + SECOND, NOW, place=place_of("198.51.100.1")) for _ in range(500)]
-    bob = once.put("bob", NOW + SECOND, NOW, place=place_of("192.0.2.8"))
+    alice = once.put("alice", NOW + SECOND, NOW, place=block("192.0.2.7", SITE))
+    names = [once.put("flood", NOW + SECOND, NOW, place=block("198.51.100.1", SITE)) for _ in range(500)]
+    bob = once.put("bob", NOW + SECOND, NOW, place=block("192.0.2.8", SITE))
     assert once.get(alice, NOW) == "alice"
     assert once.get(bob, NOW) == "bob"
     assert len(once._values) <= 40
     assert once.get(names[0], NOW) is None
     assert once.get(names[-1], NOW) == "flood"
     for _ in range(500):
-        once.put("flood", NOW + SECOND, NOW, place=place_of(f"2001:db8:7::{_:x}"))
+        once.put("flood", NOW + SECOND, NOW, place=block(f"2001:db8:7::{_:x}", SITE))
     assert once.get(alice, NOW) == "alice"
     once.put("later", NOW + 9 * SECOND, NOW + 2 * SECOND, place="x")
     assert list(once._places) == ["x"], "nothing of what is over is left"
@@ -118,12 +119,6 @@ def test_what_is_dropped_leaves_nothing() -> None:
     once.drop(name)
     assert once.take(name, NOW) is None
     assert once._values == once._taken == once._places == once._place_of == {}
-
-
-def test_an_ipv6_network_is_one_place() -> None:
-    assert place_of("2001:db8:1:2::3") == place_of("2001:db8:1:ffff::1") != place_of("2001:db8:2::1")
-    assert place_of("::ffff:192.0.2.7") != place_of("::ffff:192.0.2.8")
-    assert place_of("") == place_of("nonsense") == "unknown"
 
 
 def test_a_clock_that_is_set_back_keeps_nothing_for_ever() -> None:
