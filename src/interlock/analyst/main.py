@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from interlock.clock import SystemClock
 from interlock.errors import InterlockError
 from interlock.snapshot import NodePage
-from interlock.snapshot.exports import read_statuses, write_statuses
+from interlock.snapshot.exports import EXPORTS_REPORT
 from interlock.snapshot.page import ANALYST_SLOT, GENERATION, READY
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Analyst:
         if self._exports is None:
             from interlock.analyst.exports import Exports
 
-            self._exports = Exports(self._exporter, self._log, read_statuses(self._run))
+            self._exports = Exports(self._exporter, self._log, EXPORTS_REPORT.read(self._run) or [])
         return self._exports
 
     def _exporter(self, export: Export, failures: int) -> Exporter:
@@ -143,7 +143,7 @@ class Analyst:
         if self._exports is None:
             return
         try:
-            write_statuses(self._run, self._exports.statuses())
+            EXPORTS_REPORT.write(self._run, self._exports.statuses())
         except OSError as problem:
             self._log.error("how the exports are doing cannot be written", problem=os.strerror(problem.errno or 0))
 

@@ -16,7 +16,7 @@ from interlock.control.desks import Desks
 from interlock.control.farewells import Farewells
 from interlock.control.issuer_desk import IssuerDesk
 from interlock.control.issuer_proofs import open_shared
-from interlock.control.issuer_status import IssuerStatus, write_issuer
+from interlock.control.issuer_status import ISSUER_REPORT, IssuerStatus
 from interlock.control.issuers import KnownKeys
 from interlock.control.issuing import IssuerServer
 from interlock.control.log import Log
@@ -210,7 +210,7 @@ class IssuerHost:
             status = IssuerStatus(own.url, False, self._problem)
         if status != self._told:
             try:
-                write_issuer(self._desks.paths.run, status)
+                ISSUER_REPORT.write(self._desks.paths.run, status)
                 self._told = status
             except OSError as problem:
                 self._log.error("how the issuer does cannot be told", problem=str(problem))

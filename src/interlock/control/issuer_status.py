@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import msgspec
 
-FILE = "issuer.json"
+from interlock.snapshot.report import Report
 
 
 class SigningKey(msgspec.Struct, frozen=True):
@@ -29,24 +26,4 @@ class IssuerStatus(msgspec.Struct, frozen=True):
     keys: list[SigningKey] = []
 
 
-def write_issuer(run_dir: Path, status: IssuerStatus | None) -> None:
-    """Replace the file; None where the file of the node names no issuer. Raises `OSError`."""
-    path = run_dir / FILE
-    if status is None:
-        path.unlink(missing_ok=True)
-        return
-    aside = run_dir / f".{FILE}.{os.getpid()}"
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, msgspec.json.encode(status))
-    finally:
-        os.close(fd)
-    os.replace(aside, path)
-
-
-def read_issuer(run_dir: Path) -> IssuerStatus | None:
-    """What control said last; None if there is no issuer, or of another version."""
-    try:
-        return msgspec.json.decode((run_dir / FILE).read_bytes(), type=IssuerStatus)
-    except (OSError, msgspec.MsgspecError):
-        return None
+ISSUER_REPORT = Report("issuer.json", IssuerStatus)

@@ -8,10 +8,10 @@ from typing import Any
 
 from interlock.clock import SECOND, Clock, SystemClock
 from interlock.control.paths import Paths
-from interlock.control.publishing.status import read_publishing
+from interlock.control.publishing.status import PUBLISHING_REPORT
 from interlock.control.status import free_bytes
 from interlock.snapshot import Family, MetricsPage, NodePage, Process, exposition, process_families
-from interlock.snapshot.exports import read_statuses
+from interlock.snapshot.exports import EXPORTS_REPORT
 from interlock.snapshot.exposition import Labels, Value
 from interlock.snapshot.page import ALARMS, EPOCH, GENERATION, SEALED_NS
 
@@ -53,7 +53,7 @@ def _disk(paths: Paths) -> Iterator[Family]:
 
 def _exports(paths: Paths) -> Iterator[Family]:
     """As the analyst last said."""
-    statuses = read_statuses(paths.run)
+    statuses = EXPORTS_REPORT.read(paths.run) or []
     for name, kind, said, key in (
         ("export_records_total", "counter", "Records that the receiver of an export has confirmed.", "records"),
         ("export_failures_total", "counter", "Attempts of an export that failed and are repeated.", "failures"),
@@ -66,7 +66,7 @@ def _exports(paths: Paths) -> Iterator[Family]:
 
 def _publishing(paths: Paths, now: int) -> Iterator[Family]:
     """As control last said; no values where nothing is to be published."""
-    status = read_publishing(paths.run)
+    status = PUBLISHING_REPORT.read(paths.run)
     values: list[Value | None] = [None] * 4
     if status is not None:
         age = round(status.age_ns(now) / SECOND, 3)

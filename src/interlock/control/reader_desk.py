@@ -12,7 +12,7 @@ from interlock.config import Record
 from interlock.control.log import Log
 from interlock.control.operations import READS
 from interlock.control.paths import Paths
-from interlock.control.readers import Readers, ReadersStatus, Refusals, write_readers
+from interlock.control.readers import READERS_REPORT, Readers, ReadersStatus, Refusals
 from interlock.control.socket import Handler, ReaderSocket
 from interlock.control.wire import Peer, Row
 from interlock.errors import InterlockError, NodeError, NotAllowed
@@ -47,7 +47,7 @@ class ReaderDesk:
         if record.readers is not None:
             status = ReadersStatus(list(record.readers), str(wanted or ""), await self._open(wanted))
         with suppress(OSError):
-            write_readers(self._paths.run, status)
+            READERS_REPORT.write(self._paths.run, status)
 
     async def close(self) -> None:
         if self._socket is not None:

@@ -7,20 +7,18 @@ again and again, then counted, and never so often that it could fill the record.
 from __future__ import annotations
 
 import grp
-import os
 import pwd
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
 from interlock.clock import SECOND
 from interlock.control.wire import Peer
+from interlock.snapshot.report import Report
 
 PERIOD: Final = 10 * SECOND  # in which one user's refusals are one record, after the first
 MOST: Final = 32  # users who are told apart within it
-FILE: Final = "readers.json"
 
 
 class ReadersStatus(msgspec.Struct):
@@ -31,26 +29,7 @@ class ReadersStatus(msgspec.Struct):
     problem: str = ""  # why not there
 
 
-def write_readers(run_dir: Path, status: ReadersStatus | None) -> None:
-    """Replace the file; None: there is no list. Raises `OSError`."""
-    if status is None:
-        (run_dir / FILE).unlink(missing_ok=True)
-        return
-    aside = run_dir / f".{FILE}.{os.getpid()}"
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, msgspec.json.encode(status))
-    finally:
-        os.close(fd)
-    os.replace(aside, run_dir / FILE)
-
-
-def read_readers(run_dir: Path) -> ReadersStatus | None:
-    """What control said last; None if there is no list, or it is of another version."""
-    try:
-        return msgspec.json.decode((run_dir / FILE).read_bytes(), type=ReadersStatus)
-    except (OSError, msgspec.MsgspecError):
-        return None
+READERS_REPORT = Report("readers.json", ReadersStatus)
 
 
 class Readers:

@@ -11,7 +11,7 @@ from interlock.control.acts import NODE
 from interlock.control.desks import Desks
 from interlock.control.log import Log
 from interlock.control.signals.job import SignalsJob
-from interlock.control.signals.status import write_signals
+from interlock.control.signals.status import SIGNALS_REPORT
 from interlock.issuer.http import Request, Response
 from interlock.jose.signing import Signer
 from interlock.keys import factor_key
@@ -47,7 +47,7 @@ class SignalsHost:
         if self._job is None:
             if not _wanted(self._desks.config):
                 with suppress(OSError):
-                    write_signals(self._desks.paths.run, None)
+                    SIGNALS_REPORT.write(self._desks.paths.run, None)
                 return
             self._job = self._begin()
         self._job.configure()

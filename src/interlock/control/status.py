@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 from interlock.clock import SECOND, Clock, SystemClock
-from interlock.control.issuer_status import IssuerStatus, read_issuer
-from interlock.control.publishing.status import PartyStatus, PublishingStatus, problems_of, read_publishing
-from interlock.control.readers import read_readers
+from interlock.control.issuer_status import ISSUER_REPORT, IssuerStatus
+from interlock.control.publishing.status import PUBLISHING_REPORT, PartyStatus, PublishingStatus, problems_of
+from interlock.control.readers import READERS_REPORT
+from interlock.control.signals.status import SIGNALS_REPORT
 from interlock.control.signals.status import problems_of as signal_problems
-from interlock.control.signals.status import read_signals
 from interlock.errors import SnapshotError
 from interlock.snapshot import NodePage, Process
-from interlock.snapshot.exports import ExportStatus, read_statuses
+from interlock.snapshot.exports import EXPORTS_REPORT, ExportStatus
 from interlock.snapshot.page import (
     ALARMS,
     CLOCK_ERROR_NS,
@@ -111,16 +111,16 @@ def _describe(node: NodeFile | None, page: NodePage, clock: Clock, record: Path)
             config=node.config,
             workers=node.workers,
         )
-    readers = read_readers(record.parent / "run")
+    readers = READERS_REPORT.read(record.parent / "run")
     status["record"]["readers"] = readers.readers if readers is not None else None
     status["record"]["reader_socket"] = readers.socket if readers is not None else ""
-    exports = read_statuses(record.parent / "run")
+    exports = EXPORTS_REPORT.read(record.parent / "run") or []
     status["exports"] = [_export(one) for one in exports]
-    publishing = read_publishing(record.parent / "run")
+    publishing = PUBLISHING_REPORT.read(record.parent / "run")
     status["publishing"] = _publishing(publishing, clock.wall()) if publishing is not None else None
-    issuer = read_issuer(record.parent / "run")
+    issuer = ISSUER_REPORT.read(record.parent / "run")
     status["issuer"] = _issuer(issuer, processes) if issuer is not None else None
-    signals = read_signals(record.parent / "run")
+    signals = SIGNALS_REPORT.read(record.parent / "run")
     status["signals"] = msgspec.to_builtins(signals) if signals is not None else None
     sealed = words[SEALED_NS] or (supervisor.started_ns if supervisor is not None else 0)
     status["problems"] = _problems(status, processes, node, now, clock.wall() - sealed)

@@ -27,7 +27,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from interlock.errors import SnapshotError
+from interlock.snapshot.shared import attach, make
 
 MAGIC: Final = int.from_bytes(b"ILKCNTR1", "little")
 DEFAULT_SLOTS: Final = 1 << 19  # 8 MiB, shared by all workers
@@ -74,46 +74,12 @@ class CounterTable:
     def create(cls, path: Path, slots: int = DEFAULT_SLOTS) -> CounterTable:
         """A fresh table for at least `slots` cells, in place of the one there was."""
         buckets = max(1, -(-slots // (_PLACES * _REGIONS)))
-        size = (_HEADER + _REGIONS * buckets * _BUCKET) * 8
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                # Allocated, not sparse: a full disk is found here, not as a SIGBUS in a worker.
-                os.posix_fallocate(fd, 0, size)
-                memory = mmap.mmap(fd, size)
-            except BaseException:
-                os.close(fd)
-                aside.unlink()
-                raise
-        except OSError as error:
-            raise SnapshotError(f"{path}: {error.strerror}") from error
-        with memoryview(memory).cast("Q") as words:
-            words[1] = buckets
-            words[0] = MAGIC
-        memory[_SALT * 8 : _SALT * 8 + 32] = secrets.token_bytes(32)
-        os.rename(aside, path)
-        return cls(fd, memory)
+        return cls(*make(path, _words(buckets), {0: MAGIC, 1: buckets}, {_SALT: secrets.token_bytes(32)}))
 
     @classmethod
     def open(cls, path: Path) -> CounterTable:
         """Map the table of a running node."""
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            raise SnapshotError(f"{path}: {error.strerror}") from error
-        size = os.fstat(fd).st_size
-        if size < _HEADER * 8:
-            os.close(fd)
-            raise SnapshotError(f"{path}: not a table of counters")
-        memory = mmap.mmap(fd, size)
-        with memoryview(memory).cast("Q") as words:
-            known = words[0] == MAGIC and size == (_HEADER + _REGIONS * words[1] * _BUCKET) * 8
-        if not known:
-            memory.close()
-            os.close(fd)
-            raise SnapshotError(f"{path}: not a table of counters of this version")
-        return cls(fd, memory)
+        return cls(*attach(path, "a table of counters", MAGIC, _HEADER, lambda begins: _words(begins[1])))
 
     def close(self) -> None:
         self._words.release()
@@ -260,3 +226,7 @@ class CounterTable:
                 pause = min(pause + 0.00002, 0.001)
             else:
                 return True
+
+
+def _words(buckets: int) -> int:
+    return _HEADER + _REGIONS * max(1, buckets) * _BUCKET

@@ -5,12 +5,10 @@ Here, below the record, because `status` reads it and nothing of the record.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import msgspec
 
-FILE = "exports.json"
+from interlock.snapshot.report import Report
+
 LATE = 60.0  # seconds that an export may lag before it is worth a word
 
 
@@ -38,20 +36,4 @@ class ExportStatus(msgspec.Struct):
         return ""
 
 
-def write_statuses(run_dir: Path, statuses: list[ExportStatus]) -> None:
-    """Replace the file. Raises `OSError`."""
-    aside = run_dir / f".{FILE}.{os.getpid()}"
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, msgspec.json.encode(statuses))
-    finally:
-        os.close(fd)
-    os.replace(aside, run_dir / FILE)
-
-
-def read_statuses(run_dir: Path) -> list[ExportStatus]:
-    """What the analyst said last; nothing if it never did, or of another version."""
-    try:
-        return msgspec.json.decode((run_dir / FILE).read_bytes(), type=list[ExportStatus])
-    except (OSError, msgspec.MsgspecError):
-        return []
+EXPORTS_REPORT = Report("exports.json", list[ExportStatus])

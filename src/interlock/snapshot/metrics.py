@@ -8,15 +8,14 @@ once a second, by `Tallies`.
 from __future__ import annotations
 
 import mmap
-import os
 from bisect import bisect_left
 from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-from interlock.errors import SnapshotError
 from interlock.model.reason import CODES
+from interlock.snapshot.shared import attach, make, memory_of
 
 MAGIC: Final = int.from_bytes(b"ILKMETR2", "little")
 _HEADER: Final = 8
@@ -103,36 +102,12 @@ class MetricsPage:
     @classmethod
     def create(cls, path: Path, rows: int) -> MetricsPage:
         """A fresh page with one row per process slot."""
-        size = (_HEADER + rows * _WIDTH) * 8
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(fd, 0, size)
-            memory = mmap.mmap(fd, size)
-        finally:
-            os.close(fd)
-        with memoryview(memory).cast("Q") as words:
-            words[0] = MAGIC
-            words[1] = rows
-        os.rename(aside, path)
-        return cls(memory)
+        return cls(memory_of(make(path, _words(rows), {0: MAGIC, 1: rows})))
 
     @classmethod
     def open(cls, path: Path) -> MetricsPage:
         """Map the page of a running node."""
-        try:
-            with open(path, "r+b") as file:
-                memory = mmap.mmap(file.fileno(), 0)
-        except (OSError, ValueError) as error:
-            raise SnapshotError(f"{path}: {error}") from error
-        if len(memory) < _HEADER * 8:
-            raise SnapshotError(f"{path}: not a metrics page")
-        with memoryview(memory).cast("Q") as words:
-            known = words[0] == MAGIC and len(memory) == (_HEADER + words[1] * _WIDTH) * 8
-        if not known:
-            memory.close()
-            raise SnapshotError(f"{path}: not a metrics page of this version")
-        return cls(memory)
+        return cls(memory_of(attach(path, "a metrics page", MAGIC, _HEADER, lambda begins: _words(begins[1]))))
 
     def row(self, slot: int) -> memoryview:
         """A process's row, to be written by that process only."""
@@ -181,3 +156,7 @@ class Tallies:
             else:
                 row[counter] += total - brought.get(counter, 0)
                 brought[counter] = total
+
+
+def _words(rows: int) -> int:
+    return _HEADER + rows * _WIDTH

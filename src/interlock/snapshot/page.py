@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from interlock.errors import SnapshotError
+from interlock.snapshot.shared import attach, make, memory_of
 
 MAGIC = int.from_bytes(b"ILKPAGE1", "little")
 
@@ -101,40 +101,12 @@ class NodePage:
     @classmethod
     def create(cls, path: Path, slots: int) -> NodePage:
         """Make a fresh page; one that exists is replaced, not changed, so nobody's memory moves."""
-        size = (_HEADER + slots * _WIDTH) * 8
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(fd, 0, size)
-            memory = mmap.mmap(fd, size)
-        finally:
-            os.close(fd)
-        with memoryview(memory).cast("Q") as words:
-            words[0] = MAGIC
-            words[SLOTS] = slots
-        os.rename(aside, path)
-        return cls(memory)
+        return cls(memory_of(make(path, _words(slots), {0: MAGIC, SLOTS: slots})))
 
     @classmethod
     def open(cls, path: Path) -> NodePage:
         """Map the page of a running node; `SnapshotError` if there is none or it is not one."""
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            raise SnapshotError(f"{path}: {error.strerror}") from error
-        try:
-            size = os.fstat(fd).st_size
-            if size < _HEADER * 8 or size % 8:
-                raise SnapshotError(f"{path}: not a shared page")
-            memory = mmap.mmap(fd, size)
-        finally:
-            os.close(fd)
-        with memoryview(memory).cast("Q") as words:
-            magic, slots = words[0], words[SLOTS]
-        if magic != MAGIC or size != (_HEADER + slots * _WIDTH) * 8:
-            memory.close()
-            raise SnapshotError(f"{path}: not a shared page of this version")
-        return cls(memory)
+        return cls(memory_of(attach(path, "a shared page", MAGIC, _HEADER, lambda begins: _words(begins[SLOTS]))))
 
     def close(self) -> None:
         self.words.release()
@@ -198,3 +170,7 @@ class NodePage:
         if not 0 <= slot < self.slots:
             raise IndexError(f"the shared page has {self.slots} slots, not a slot {slot}")
         return _HEADER + slot * _WIDTH
+
+
+def _words(slots: int) -> int:
+    return _HEADER + slots * _WIDTH

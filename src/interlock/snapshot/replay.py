@@ -30,7 +30,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from interlock.clock import SECOND
-from interlock.errors import SnapshotError
+from interlock.snapshot.shared import attach, make
 
 MAGIC = int.from_bytes(b"ILKRPLY1", "little")
 SLOTS_OF_A_WORKER = 1 << 19  # 12 MiB; at 60 s each, good for some 5,000 proofs a second
@@ -77,49 +77,13 @@ class ReplayTable:
     def create(cls, path: Path, *, wall: int, monotonic: int, slots: int = SLOTS_OF_A_WORKER) -> ReplayTable:
         """A fresh table in place of the one there was, born now; `slots` for the larger region."""
         buckets = max(_SHARE, -(-min(slots, MOST_SLOTS) // _PLACES))
-        size = _size(buckets)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                # Allocated, not sparse: a full disk is found here, not as a SIGBUS in a worker.
-                os.posix_fallocate(fd, 0, size)
-                memory = mmap.mmap(fd, size)
-            except BaseException:
-                os.close(fd)
-                aside.unlink()
-                raise
-        except OSError as error:
-            raise SnapshotError(f"{path}: {error.strerror}") from error
-        with memoryview(memory).cast("Q") as words:
-            words[_BUCKETS] = buckets
-            words[_BORN] = wall
-            words[_FARTHEST] = max(0, wall - monotonic)
-            words[_LATEST] = wall
-            words[0] = MAGIC
-        memory[_SALT * 8 : _SALT * 8 + 32] = secrets.token_bytes(32)
-        os.rename(aside, path)
-        return cls(fd, memory)
+        begins = {0: MAGIC, _BUCKETS: buckets, _BORN: wall, _FARTHEST: max(0, wall - monotonic), _LATEST: wall}
+        return cls(*make(path, _words(buckets), begins, {_SALT: secrets.token_bytes(32)}))
 
     @classmethod
     def open(cls, path: Path) -> ReplayTable:
         """Map the table of a running node."""
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            raise SnapshotError(f"{path}: {error.strerror}") from error
-        size = os.fstat(fd).st_size
-        if size < _HEADER * 8:
-            os.close(fd)
-            raise SnapshotError(f"{path}: not a table of used proofs")
-        memory = mmap.mmap(fd, size)
-        with memoryview(memory).cast("Q") as words:
-            known = words[0] == MAGIC and size == _size(words[_BUCKETS])
-        if not known:
-            memory.close()
-            os.close(fd)
-            raise SnapshotError(f"{path}: not a table of used proofs of this version")
-        return cls(fd, memory)
+        return cls(*attach(path, "a table of used proofs", MAGIC, _HEADER, lambda begins: _words(begins[_BUCKETS])))
 
     def close(self) -> None:
         self._words.release()
@@ -247,8 +211,8 @@ class ReplayTable:
                 return True
 
 
-def _size(buckets: int) -> int:
-    return (_HEADER + (buckets + _smaller(buckets)) * _BUCKET) * 8
+def _words(buckets: int) -> int:
+    return _HEADER + max(1, buckets + _smaller(buckets)) * _BUCKET
 
 
 def _smaller(buckets: int) -> int:

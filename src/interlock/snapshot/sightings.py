@@ -20,7 +20,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from interlock.errors import SnapshotError
+from interlock.snapshot.shared import attach, make
 
 MAGIC = int.from_bytes(b"ILKSEEN1", "little")
 SLOTS = 1 << 17  # 5 MiB
@@ -54,47 +54,12 @@ class SightingTable:
     def create(cls, path: Path, slots: int = SLOTS) -> SightingTable:
         """A fresh table in place of the one there was."""
         buckets = max(1, slots // _PLACES)
-        size = (_HEADER + buckets * _BUCKET) * 8
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                # Allocated, not sparse: a full disk is found here, not as a SIGBUS in a worker.
-                os.posix_fallocate(fd, 0, size)
-                memory = mmap.mmap(fd, size)
-            except BaseException:
-                os.close(fd)
-                aside.unlink()
-                raise
-        except OSError as error:
-            raise SnapshotError(f"{path}: {error.strerror}") from error
-        with memoryview(memory).cast("Q") as words:
-            words[_BUCKETS] = buckets
-            words[0] = MAGIC
-        memory[_SALT * 8 : _SALT * 8 + 32] = secrets.token_bytes(32)
-        os.rename(aside, path)
-        return cls(fd, memory)
+        return cls(*make(path, _words(buckets), {0: MAGIC, _BUCKETS: buckets}, {_SALT: secrets.token_bytes(32)}))
 
     @classmethod
     def open(cls, path: Path) -> SightingTable:
         """Map the table of a running node."""
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            raise SnapshotError(f"{path}: {error.strerror}") from error
-        size = os.fstat(fd).st_size
-        if size < _HEADER * 8:
-            os.close(fd)
-            raise SnapshotError(f"{path}: not a table of sightings")
-        memory = mmap.mmap(fd, size)
-        with memoryview(memory).cast("Q") as words:
-            buckets = words[_BUCKETS]
-            known = words[0] == MAGIC and buckets > 0 and size == (_HEADER + buckets * _BUCKET) * 8
-        if not known:
-            memory.close()
-            os.close(fd)
-            raise SnapshotError(f"{path}: not a table of sightings of this version")
-        return cls(fd, memory)
+        return cls(*attach(path, "a table of sightings", MAGIC, _HEADER, lambda begins: _words(begins[_BUCKETS])))
 
     def close(self) -> None:
         self._words.release()
@@ -154,3 +119,7 @@ class SightingTable:
                 time.sleep(0.0001)
             else:
                 return True
+
+
+def _words(buckets: int) -> int:
+    return _HEADER + max(1, buckets) * _BUCKET

@@ -73,7 +73,7 @@ class Bodies:
         from interlock.control.build import SnapshotBuilder
         from interlock.control.certificates import ensure_certificate
         from interlock.control.compile import uses_own_authority
-        from interlock.control.issuer_status import IssuerStatus, write_issuer
+        from interlock.control.issuer_status import ISSUER_REPORT, IssuerStatus
         from interlock.control.keyring import hand_over
         from interlock.control.reload import apply
         from interlock.control.service import Administration
@@ -98,7 +98,7 @@ class Bodies:
             config, _ = apply(self._file, builder, before=None, acts=acts, keyring=desk.keyring)
             # Until control says otherwise.
             own = config.issuer
-            write_issuer(self._paths.run, None if own is None else IssuerStatus(own.url, serving=False))
+            ISSUER_REPORT.write(self._paths.run, None if own is None else IssuerStatus(own.url, serving=False))
             key = handover_key()
             hand_over(Handover(self._paths.handover, key), desk.keyring, config)
             return Prepared(key, config.digest, notes)

@@ -17,7 +17,7 @@ from interlock.control.issuer_desk import IssuerDesk
 from interlock.control.issuer_keys import OVERLAP, IssuerKeys
 from interlock.control.issuer_notes import CountedNotes
 from interlock.control.issuer_routes import own_issuer
-from interlock.control.issuer_status import IssuerStatus, read_issuer, write_issuer
+from interlock.control.issuer_status import ISSUER_REPORT, IssuerStatus
 from interlock.control.paths import Paths
 from interlock.control.publish import Publisher
 from interlock.errors import KeyMaterialError, RecordUnavailable, StateError
@@ -297,14 +297,14 @@ def test_status_says_what_it_is(desk: IssuerDesk, paths: Paths, state: State) ->
     status = desk.status("")
     assert status is not None
     assert (status.url, status.serving, status.clients, len(status.keys)) == (URL, True, 1, 1)
-    write_issuer(paths.run, status)
-    assert read_issuer(paths.run) == status
+    ISSUER_REPORT.write(paths.run, status)
+    assert ISSUER_REPORT.read(paths.run) == status
     desk.configure(None)
     assert desk.status("") is None
-    write_issuer(paths.run, None)
-    assert read_issuer(paths.run) is None
+    ISSUER_REPORT.write(paths.run, None)
+    assert ISSUER_REPORT.read(paths.run) is None
     (paths.run / "issuer.json").write_text("{")
-    assert read_issuer(paths.run) is None
+    assert ISSUER_REPORT.read(paths.run) is None
     assert IssuerStatus(URL, False, "why").problem == "why"
 
 

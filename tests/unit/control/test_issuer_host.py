@@ -13,13 +13,13 @@ from interlock.config import load
 from interlock.control import issuer_host
 from interlock.control.build import SnapshotBuilder
 from interlock.control.issuer_host import IssuerHost
-from interlock.control.issuer_status import IssuerStatus, read_issuer
+from interlock.control.issuer_status import ISSUER_REPORT, IssuerStatus
 from interlock.control.issuers import KnownKeys
 from interlock.control.log import Log
 from interlock.control.paths import Paths
 from interlock.control.reload import apply
 from interlock.control.service import Administration
-from interlock.control.signals.status import SignalsStatus, read_signals, write_signals
+from interlock.control.signals.status import SIGNALS_REPORT, SignalsStatus
 from interlock.control.signals_host import SignalsHost
 from interlock.control.wire import os_actor
 from interlock.errors import KeyMaterialError, StateError
@@ -77,7 +77,7 @@ class Bench:
 
     @property
     def status(self) -> IssuerStatus | None:
-        return read_issuer(self.paths.run)
+        return ISSUER_REPORT.read(self.paths.run)
 
 
 @pytest.fixture
@@ -186,9 +186,9 @@ def test_clients_hear_of_a_session_that_ended_though_the_queue_is_broken(
 
 def test_signals_are_begun_once_the_file_wants_any_and_what_was_said_before_is_taken_away(bench: Bench) -> None:
     (bench.file.parent / "j.json").write_text('{"keys": []}')
-    write_signals(bench.paths.run, SignalsStatus())
+    SIGNALS_REPORT.write(bench.paths.run, SignalsStatus())
     bench.signals.configure()
-    assert (read_signals(bench.paths.run), bench.taken) == (None, [])
+    assert (SIGNALS_REPORT.read(bench.paths.run), bench.taken) == (None, [])
     bench.write(PUSHED)
     bench.signals.configure()
     bench.signals.configure()

@@ -20,7 +20,7 @@ from interlock.errors import SnapshotError
 from interlock.keys import Keyring
 from interlock.model.reason import CODES
 from interlock.snapshot import Counter, MetricsPage, NodePage
-from interlock.snapshot.exports import ExportStatus, write_statuses
+from interlock.snapshot.exports import EXPORTS_REPORT, ExportStatus
 from interlock.snapshot.page import (
     ALARMS,
     ANALYST,
@@ -150,7 +150,7 @@ def test_silence_a_late_recorder_an_old_snapshot_and_alarms_are_said(
 def test_exports_are_shown_and_what_ails_them_is_a_problem(
     paths: Paths, running: NodePage, metrics: str, clock: ManualClock
 ) -> None:
-    write_statuses(
+    EXPORTS_REPORT.write(
         paths.run,
         [
             ExportStatus("a", "ocsf", "https://a.example/", records=5, confirmed_ns=SECOND),

@@ -29,7 +29,7 @@ from interlock.control.publishing.parties import PlaceThread, WitnessThread
 from interlock.control.publishing.places import Published, make_place
 from interlock.control.publishing.record_log import RecordLog
 from interlock.control.publishing.round import Log, Round
-from interlock.control.publishing.status import PublishingStatus, write_publishing
+from interlock.control.publishing.status import PUBLISHING_REPORT, PublishingStatus
 from interlock.control.publishing.witness import Candidate
 from interlock.errors import InterlockError
 from interlock.tlog import Signature
@@ -61,7 +61,7 @@ class PublishingJob:
             self._running.start()
         else:
             with suppress(OSError):
-                write_publishing(self._paths.run, None)
+                PUBLISHING_REPORT.write(self._paths.run, None)
 
     def close(self) -> None:
         """End; what is not published yet is, when it begins again."""
@@ -147,7 +147,7 @@ class _Publisher:
         now = msgspec.json.encode(self._status)
         if now != self._told:
             with suppress(OSError):
-                write_publishing(self._paths.run, self._status)
+                PUBLISHING_REPORT.write(self._paths.run, self._status)
                 self._told = now
 
     def _take_up(self) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import msgspec
 
 from interlock.clock import SECOND
-
-FILE = "publishing.json"
+from interlock.snapshot.report import Report
 
 
 class PartyStatus(msgspec.Struct):
@@ -58,23 +54,4 @@ def problems_of(status: PublishingStatus, now: int) -> list[str]:
     return found
 
 
-def write_publishing(run_dir: Path, status: PublishingStatus | None) -> None:
-    """Replace the file; None: nothing is to be published. Raises `OSError`."""
-    if status is None:
-        (run_dir / FILE).unlink(missing_ok=True)
-        return
-    aside = run_dir / f".{FILE}.{os.getpid()}"
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, msgspec.json.encode(status))
-    finally:
-        os.close(fd)
-    os.replace(aside, run_dir / FILE)
-
-
-def read_publishing(run_dir: Path) -> PublishingStatus | None:
-    """What control said last; None if nothing is to be published, or it is of another version."""
-    try:
-        return msgspec.json.decode((run_dir / FILE).read_bytes(), type=PublishingStatus)
-    except (OSError, msgspec.MsgspecError):
-        return None
+PUBLISHING_REPORT = Report("publishing.json", PublishingStatus)

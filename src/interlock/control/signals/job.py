@@ -15,7 +15,7 @@ from interlock.control.signals.delivery import Delivery, Log
 from interlock.control.signals.poll import Poller
 from interlock.control.signals.receiver import Desk, Receiver
 from interlock.control.signals.sources import Sources
-from interlock.control.signals.status import SignalsStatus, write_signals
+from interlock.control.signals.status import SIGNALS_REPORT, SignalsStatus
 from interlock.control.signals.streams import StreamDesk
 from interlock.errors import InterlockError
 from interlock.issuer.http import Request, Response, json_response
@@ -163,5 +163,5 @@ class SignalsJob:
         found = self.status()
         data = msgspec.json.encode(found)
         if data != self._said:
-            write_signals(self._paths.run, found if found.streams or found.sources else None)
+            SIGNALS_REPORT.write(self._paths.run, found if found.streams or found.sources else None)
             self._said = data

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import msgspec
 
 from interlock.clock import SECOND
+from interlock.snapshot.report import Report
 
-FILE = "signals.json"
 SLOW = 60 * SECOND  # what has waited for longer is worth a word
 
 
@@ -74,23 +71,4 @@ def problems_of(found: SignalsStatus, now: int) -> list[str]:
     return problems
 
 
-def write_signals(run_dir: Path, status: SignalsStatus | None) -> None:
-    """Replace the file; None: there are no signals. Raises `OSError`."""
-    if status is None:
-        (run_dir / FILE).unlink(missing_ok=True)
-        return
-    aside = run_dir / f".{FILE}.{os.getpid()}"
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, msgspec.json.encode(status))
-    finally:
-        os.close(fd)
-    os.replace(aside, run_dir / FILE)
-
-
-def read_signals(run_dir: Path) -> SignalsStatus | None:
-    """What control said last; None if there are no signals, or it is of another version."""
-    try:
-        return msgspec.json.decode((run_dir / FILE).read_bytes(), type=SignalsStatus)
-    except (OSError, msgspec.MsgspecError):
-        return None
+SIGNALS_REPORT = Report("signals.json", SignalsStatus)

@@ -6,13 +6,7 @@ from pathlib import Path
 
 from interlock.clock import SECOND, ManualClock
 from interlock.control.publishing.attempts import Attempts
-from interlock.control.publishing.status import (
-    PartyStatus,
-    PublishingStatus,
-    problems_of,
-    read_publishing,
-    write_publishing,
-)
+from interlock.control.publishing.status import PUBLISHING_REPORT, PartyStatus, PublishingStatus, problems_of
 
 NOW = 1_700_000_000 * SECOND
 
@@ -53,13 +47,13 @@ def test_whatever_fails_is_said() -> None:
 
 def test_it_is_written_read_and_taken_away(tmp_path: Path) -> None:
     one = status(signed_ns=NOW, cosigned=["a"], witnesses=[PartyStatus("w", "u", 7)])
-    write_publishing(tmp_path, one)
-    assert read_publishing(tmp_path) == one
-    write_publishing(tmp_path, None)
-    write_publishing(tmp_path, None)
-    assert read_publishing(tmp_path) is None
+    PUBLISHING_REPORT.write(tmp_path, one)
+    assert PUBLISHING_REPORT.read(tmp_path) == one
+    PUBLISHING_REPORT.write(tmp_path, None)
+    PUBLISHING_REPORT.write(tmp_path, None)
+    assert PUBLISHING_REPORT.read(tmp_path) is None
     (tmp_path / "publishing.json").write_text("{}")
-    assert read_publishing(tmp_path) is None
+    assert PUBLISHING_REPORT.read(tmp_path) is None
 
 
 def test_waits_get_longer_up_to_a_minute_and_end_with_success() -> None:

@@ -11,7 +11,7 @@ import pytest
 from interlock.control.issuing import BUSY, IssuerServer
 from interlock.control.signals.job import SignalsJob
 from interlock.control.signals.receiver import PATH
-from interlock.control.signals.status import read_signals
+from interlock.control.signals.status import SIGNALS_REPORT
 from interlock.identity import principal_handle
 from interlock.issuer.errors import NotYet
 from interlock.issuer.http import Request, Response
@@ -82,8 +82,8 @@ def test_it_follows_the_file_and_says_how_it_is_doing(bench: Bench, job: Signals
     bench.configure(OUTSIDE + PUSHED)
     bench.stream(method="push", url="https://nowhere.example.com/x")
     job.configure()
-    assert until(lambda: read_signals(bench.paths.run))
-    found = read_signals(bench.paths.run)
+    assert until(lambda: SIGNALS_REPORT.read(bench.paths.run))
+    found = SIGNALS_REPORT.read(bench.paths.run)
     assert found is not None
     assert [one.client for one in found.streams] == ["shop"]
     assert [(one.issuer, one.method) for one in found.sources] == [(IDP, "push")]
@@ -92,7 +92,7 @@ def test_it_follows_the_file_and_says_how_it_is_doing(bench: Bench, job: Signals
     assert until(lambda: bench.kept.stream("s").status == "paused"), "its URL is not allowed: somebody looked at once"
     bench.configure("")
     job.configure()
-    assert until(lambda: read_signals(bench.paths.run) is None)
+    assert until(lambda: SIGNALS_REPORT.read(bench.paths.run) is None)
 
 
 def test_whose_account_is_linked_is_told_by_the_key_that_links_are_kept_under(bench: Bench, job: SignalsJob) -> None:

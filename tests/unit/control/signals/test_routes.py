@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from interlock.clock import SECOND
 from interlock.control.compile import compile_node, compile_routes
-from interlock.control.signals.status import (
-    SignalsStatus,
-    SourceStatus,
-    StreamStatus,
-    problems_of,
-    read_signals,
-    write_signals,
-)
+from interlock.control.signals.status import SIGNALS_REPORT, SignalsStatus, SourceStatus, StreamStatus, problems_of
 from interlock.snapshot import RouteSpec
 from interlock.snapshot.spec import ISSUER_SERVICE
 from tests.unit.control.signals.conftest import Bench
@@ -63,7 +56,7 @@ def test_signals_of_others_come_in_also_without_an_issuer_of_ours(bench: Bench) 
 
 def test_status_is_written_and_read(bench: Bench) -> None:
     run = bench.paths.run
-    assert read_signals(run) is None
+    assert SIGNALS_REPORT.read(run) is None
     found = SignalsStatus(
         [
             StreamStatus("abcdefgh-1", "shop", "push", "https://x/", "enabled", error="it answered 500"),
@@ -76,8 +69,8 @@ def test_status_is_written_and_read(bench: Bench) -> None:
             SourceStatus("https://j", "push", status="paused"),
         ],
     )
-    write_signals(run, found)
-    assert read_signals(run) == found
+    SIGNALS_REPORT.write(run, found)
+    assert SIGNALS_REPORT.read(run) == found
     problems = problems_of(found, 100 * SECOND)
     assert len(problems) == 6
     assert "it answered 500" in problems[0]
@@ -85,5 +78,5 @@ def test_status_is_written_and_read(bench: Bench) -> None:
     assert "2 were lost" in problems[2]
     assert "why" in problems[3]
     assert not any("desk" in problem for problem in problems)
-    write_signals(run, None)
-    assert read_signals(run) is None
+    SIGNALS_REPORT.write(run, None)
+    assert SIGNALS_REPORT.read(run) is None
