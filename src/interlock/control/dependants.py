@@ -14,7 +14,7 @@ from interlock.control.credentials import Dead, Doomed
 from interlock.errors import NotFound, UsageError
 from interlock.model.principal import OWN_AUTHORITY
 from interlock.store import State
-from interlock.store.accounts import Accounts
+from interlock.store.accounts import Account, Accounts
 from interlock.store.clients import UNMANAGED, Client, Clients, Grant
 from interlock.store.signins import SessionRow, SignIns
 
@@ -37,6 +37,7 @@ class Families:
     def __init__(self, state: State, changed: Callable[[Client], None]) -> None:
         """`changed` is told of each client that is other than before."""
         self._clients = Clients(state)
+        self._accounts = Accounts(state)
         self._changed = changed
 
     def kill(self, doomed: Doomed, now: int, why: str) -> list[Dead]:
@@ -44,7 +45,10 @@ class Families:
             return []
         dead = [Dead("family", grant.id) for grant in self._grants(doomed, now, why)]
         if doomed.kind == "client":
+            self._clients.forget_consents(client_id=doomed.id)
             dead += self._shown(doomed.id, now)
+        elif doomed.kind == "principal" and (account := own_account(self._accounts, doomed.id)) is not None:
+            self._clients.forget_consents(account=account.id)
         return dead
 
     def _grants(self, doomed: Doomed, now: int, why: str) -> list[Grant]:
@@ -95,6 +99,12 @@ def shown(client: Client, now: int) -> list[str]:
     return found
 
 
+def own_account(accounts: Accounts, principal: str) -> Account | None:
+    """Who of our own people is called so."""
+    prefix = f"user:{OWN_AUTHORITY}/"
+    return accounts.find(principal.removeprefix(prefix)) if principal.startswith(prefix) else None
+
+
 class Sessions:
     """Sign-ins of people."""
 
@@ -110,8 +120,7 @@ class Sessions:
             case "session":
                 return self._signins.revoke(now, sid=doomed.id)
             case "principal":
-                prefix = f"user:{OWN_AUTHORITY}/"
-                account = self._accounts.find(doomed.id.removeprefix(prefix)) if doomed.id.startswith(prefix) else None
+                account = own_account(self._accounts, doomed.id)
                 return self._signins.revoke(now, account=account.id) if account is not None else []
             case "issuer":
                 sids = [row.sid for row in self._signins.sessions(now)]
@@ -121,5 +130,5 @@ class Sessions:
 
 
 def dependants(state: State, client_changed: Callable[[Client], None]) -> list[Dependant]:
-    """All there are."""
-    return [Families(state, client_changed), Sessions(state)]
+    """All there are. Sessions first: what is allowed in one is written before it looks whether that stands."""
+    return [Sessions(state), Families(state, client_changed)]

@@ -197,8 +197,9 @@ class IssuerDesk:
         self.ended(sid, why)
 
     def _taken_back(self, account: str, why: str) -> None:
-        """What somebody allowed clients ends, also what was to outlive the session."""
+        """What somebody allowed clients ends, also what was to outlive the session, or was remembered."""
         now = self._clock.wall()
+        self._clients.forget_consents(account=account)
         for grant in self._clients.revoke_grants(now, why, account=account):
             self._revoker.family(grant.id, now + OWN_LIFE)
 

@@ -16,7 +16,7 @@ from interlock.issuer.enrolment import Enrolment
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.flows import HALF, Asked, Flow
 from interlock.issuer.http import Request, Response, redirect
-from interlock.issuer.levels import LEVELS, proved_of
+from interlock.issuer.levels import LEVELS, acr_of, proved_of
 from interlock.issuer.means import Carried, Means
 from interlock.issuer.sessions import Session, from_source
 from interlock.issuer.signin import SignIn
@@ -124,13 +124,15 @@ class AccountPage:
     def _set_up(self, request: Request, session: Session, asked: Asked) -> Response:
         """Begin a sign-in that ends with it; who has just signed in goes straight to its end."""
         flow = Flow(asked, request.now)
-        if self._recent(request, session):
+        proved = proved_of(session.amr)
+        # What an outside provider has vouched for cannot be told from `amr`: who came through one does so again.
+        if self._recent(request, session) and acr_of(proved) == session.acr:
             flow = Flow(
                 asked,
                 request.now,
                 account=session.account.id,
                 changed=session.account.changed,
-                proved=proved_of(session.amr),
+                proved=proved,
                 at=session.signed_in,
                 session=session.sid,
             )

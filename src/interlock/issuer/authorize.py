@@ -68,9 +68,17 @@ def authorize(issuer: Issuer, request: Request) -> Response:
         name = issuer.codes.flows.put(flow, request.now + FLOW_LIVES, request.now, place=block(request.source, SITE))
     except Full:
         raise OAuthError("temporarily_unavailable", "too many people are signing in", status=503) from None
-    if asked.pushed:
-        issuer.codes.pushed.replace(asked.pushed, msgspec.structs.replace(asked, flow=name))
+    if asked.pushed and not issuer.codes.pushed.replace(asked.pushed, lambda one: _taken_on(one, asked, name)):
+        # It was loaded twice at once, and who was first is at it: one code comes of it, not two.
+        issuer.codes.flows.drop(name)
+        name = par.pushed(issuer, asked.pushed, asked.client_id, request.now).flow
+        return _proceed(issuer, request, name, _flow(issuer, name, request.now))
     return _proceed(issuer, request, name, flow)
+
+
+def _taken_on(found: AuthorizationRequest, asked: AuthorizationRequest, flow: str) -> AuthorizationRequest | None:
+    """A pushed request, and who is at it, unless somebody else has been since it was looked at."""
+    return msgspec.structs.replace(found, flow=flow) if found.flow == asked.flow else None
 
 
 def _repeated(issuer: Issuer, request: Request, problem: Repeated) -> Response:
@@ -199,11 +207,10 @@ def _code(issuer: Issuer, request: Request, name: str, flow: Flow, session: Sess
     """Give the code, once for each flow."""
     asked, now = flow.asked, request.now
     issuer.may_date(session.principal, asked.client_id, now)  # else it would be taken for one from before
-    answered_already = bool(asked.pushed) and issuer.codes.pushed.was_taken(asked.pushed)
+    pushed = issuer.codes.pushed
+    answered_already = asked.pushed and pushed.take(asked.pushed, now) is None and pushed.was_taken(asked.pushed)
     if issuer.codes.flows.take(name, now) is None or answered_already:
         raise OAuthError("invalid_request", "this was answered already: go back to the application", status=400)
-    if asked.pushed:
-        issuer.codes.pushed.take(asked.pushed, now)
     client = _still_known(issuer, asked).client
     offline = OFFLINE in asked.scopes or (OPENID not in asked.scopes and "refresh_token" in client.grant_types)
     grant = Grant(
@@ -212,6 +219,7 @@ def _code(issuer: Issuer, request: Request, name: str, flow: Flow, session: Sess
         principal=session.principal,
         subject=session.account.id,
         account=session.account.id,
+        changed=session.account.changed,
         created=now,
         expires=0,
         current=b"",

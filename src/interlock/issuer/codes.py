@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
+from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -60,12 +61,13 @@ class Once(Generic[T]):
         found = self._values.get(_hash(name))
         return found[1] if found is not None and now < found[0] else None
 
-    def replace(self, name: str, value: T) -> bool:
-        """Another value under the same name and until the same time; False if the name is gone."""
+    def replace(self, name: str, change: Callable[[T], T | None]) -> bool:
+        """What `change` makes of the value, until the same time; False if that is None, or the name is gone."""
         key = _hash(name)
         with self._lock:
             found = self._values.get(key)
-            if found is None:
+            value = None if found is None else change(found[1])
+            if found is None or value is None:
                 return False
             self._values[key] = (found[0], value)
             return True

@@ -109,6 +109,7 @@ def _grant(session: Session, asked: DeviceRequest, now: int) -> Grant:
         principal=session.principal,
         subject=session.account.id,
         account=session.account.id,
+        changed=session.account.changed,
         created=now,
         expires=0,
         current=b"",

@@ -309,12 +309,12 @@ class People:
         return self.profile(grant.account, frozenset(grant.scopes)) or {}
 
     def stands(self, grant: Grant, now: int, *, alive: bool = True) -> bool:
-        """Whether who gave this may still sign in, and is signed in, where the grant hangs on a session."""
+        """Whether who gave this may still sign in, as then, and is signed in, where the grant hangs on a session."""
         try:
-            active = self.means.accounts.get(grant.account).active
+            account = self.means.accounts.get(grant.account)
         except NotFound:
             return False
-        return active and (
+        return account.stands(grant.created, grant.changed) and (
             grant.offline or not grant.session or self.means.sessions.in_use(grant.session, now, alive=alive)
         )
 
@@ -334,6 +334,8 @@ class People:
 
     def tend(self, now: int) -> None:
         """Housekeeping, once a minute or so: what nobody used for too long ends, what is over is dropped."""
+        for account in self.means.sessions.left_behind():
+            self.means.taken_back(account, "another password")
         self.means.sessions.end_what_is_over(now)
         self.means.signins.sweep(now, window=2 * self.means.lockout.window, kept=86_400 * SECOND)
 

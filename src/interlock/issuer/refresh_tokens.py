@@ -47,13 +47,25 @@ def begin(issuer: Issuer, grant: Grant, now: int, *, refresh: bool) -> tuple[Gra
 @contextmanager
 def begun(issuer: Issuer, grant: Grant) -> Iterator[None]:
     """Around what is given for a grant that just began: if nothing is, since it was revoked meanwhile or something
-    broke, the grant goes. Nobody was told of it, and what it was given for was spent: nobody else would end it."""
+    broke, the grant goes. Nobody was told of it, and what it was given for was spent: nobody else would end it.
+
+    Whether the session stands is looked at now that the grant is written: who ends a session first says so, and then
+    looks for what hangs on it. Raises `OAuthError`.
+    """
     try:
+        _look_again(issuer, grant)
         yield
     except BaseException:
         with suppress(StateError):  # then it ends by itself, unused
             issuer.clients.remove_grant(grant.id)
         raise
+
+
+def _look_again(issuer: Issuer, grant: Grant) -> None:
+    """Also a grant that is to outlive the session does not begin after it."""
+    within = msgspec.structs.replace(grant, offline=False)
+    if grant.account and not issuer.people.stands(within, grant.created, alive=False):
+        raise OAuthError("invalid_grant", "the code is not good", note="the session ended meanwhile")
 
 
 def use(issuer: Issuer, text: str, client_id: str, request: Request) -> Grant:
@@ -98,6 +110,11 @@ def find(issuer: Issuer, text: str) -> Grant | None:
     """The grant of a token that is its present one, usable or not."""
     grant, hashed = _find(issuer, text)
     return grant if grant is not None and hmac.compare_digest(hashed, grant.current) else None
+
+
+def family(issuer: Issuer, text: str) -> Grant | None:
+    """The grant of a token that we made, the present one or a former one, usable or not."""
+    return _find(issuer, text)[0] if _made_here(issuer, text) else None
 
 
 def revoke_family(issuer: Issuer, grant: Grant, now: int, why: str) -> None:

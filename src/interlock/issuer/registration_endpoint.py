@@ -167,12 +167,12 @@ def _remove(issuer: Issuer, request: Request, client: Client) -> Response:
     """The client, what people allowed it, and every token it has."""
     now = request.now
     issuer.record.act(Event.CLIENT_DISABLE, {**_details(client), "by": "the client"})
+    # In this order: what fails here, or is killed, can be asked for again, since the client is there until the end.
+    issuer.revoker.client(client.client_id, now + (LONGEST + 60) * SECOND)
+    issuer.clients.revoke_grants(now, "the client removed itself", client_id=client.client_id)
+    issuer.clients.forget_consents(client_id=client.client_id)
+    issuer.clients.remove(client.client_id)
     issuer.registry.drop(client.client_id)
-    try:
-        issuer.clients.revoke_grants(now, "the client removed itself", client_id=client.client_id)
-        issuer.clients.remove(client.client_id)
-    finally:
-        issuer.revoker.client(client.client_id, now + (LONGEST + 60) * SECOND)
     return Response(204, NO_STORE)
 
 

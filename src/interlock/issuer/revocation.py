@@ -20,7 +20,8 @@ def revoke(issuer: Issuer, request: Request) -> Response:
     if text is None:
         raise OAuthError("invalid_request", "token is missing")
     if text.startswith("ilr_"):
-        grant = refresh_tokens.find(issuer, text)
+        # Also of a former one: who lost the answer to a refresh has no other to give back.
+        grant = refresh_tokens.family(issuer, text)
         if grant is not None and grant.client_id != client.client_id:
             raise _of_another()
         if grant is not None and not grant.revoked:

@@ -88,7 +88,7 @@ class Sessions:
             account = self._accounts.get(row.account)
         except NotFound:
             return None
-        if not account.active:
+        if not account.active or account.changed != row.changed:
             return None
         self._touch(row, request.now)
         return _session(row, account, cookie)
@@ -96,12 +96,15 @@ class Sessions:
     def begin(self, request: Request, account: Account, proved: Collection[str]) -> tuple[Session, tuple[str, str]]:
         """Sign somebody in who has proved this much just now; gives the session and the field that sets its cookie.
 
-        If the browser has a session of the same person, it goes on under its `sid`; another's ends. Raises
-        `NotAllowed` for who was disabled in this moment.
+        If the browser has a session of the same person, it goes on under its `sid`; another's ends. `account`: as it
+        was when that was proved. Raises `NotAllowed` for who was disabled in this moment, or has another password.
         """
         now, former = request.now, self._row(self._cookies.get(request, SESSION))
         goes_on = (
-            former is not None and not former.revoked and former.account == account.id and self._living(former, now)
+            former is not None
+            and not former.revoked
+            and (former.account, former.changed) == (account.id, account.changed)
+            and self._living(former, now)
         )
         cookie = new_secret()
         row = SessionRow(
@@ -116,6 +119,7 @@ class Sessions:
             acr=acr_of(proved),
             key=self._key.id,
             source=b"",
+            changed=account.changed,
         )
         row = replace(row, source=self._key.wrap(request.source.encode(), _about(row)))
         told = {"principal": account.principal, "session": row.sid, "amr": list(row.amr), "acr": row.acr}
@@ -125,11 +129,11 @@ class Sessions:
         except NotFound:  # it was ended in this moment: whoever signs in has another one
             return self.begin(request, account, proved)
         except NotAllowed:
-            told = {"session": row.sid, "why": "disabled", "principal": account.principal}
+            told = {"session": row.sid, "why": "disabled, or another password", "principal": account.principal}
             self._record.act(Event.SESSION_END, told)
             raise
         for sid in over:
-            self._over(sid, "replaced")
+            self.revoke_session(sid, "replaced", now)
         return _session(row, account, cookie), self._cookies.set(SESSION, cookie)
 
     def renew(self, request: Request, session: Session) -> tuple[str, str]:
@@ -157,9 +161,9 @@ class Sessions:
         """End one session; False if it was over."""
         row = self._signins.session_of(sid)
         self._record.act(Event.SESSION_END, {"session": sid, "why": why} | self._whose(row))
-        rows = self._signins.revoke(now, sid=sid)
+        # In this order: what fails here, or is killed, can be asked for again, since the session is not over yet.
         self._ended(sid, why)
-        return bool(rows)
+        return bool(self._signins.revoke(now, sid=sid))
 
     def revoke_account(self, account_id: str, why: str, now: int, *, but: str = "") -> list[str]:
         """End all sessions of an account, but the one of this `sid`; gives their sids."""
@@ -171,7 +175,7 @@ class Sessions:
     def in_use(self, sid: str, now: int, *, alive: bool = True) -> bool:
         """Whether a session is not over. `alive`: that what hangs on it asks is a sign of life."""
         row = self._signins.session_of(sid)
-        if row is None or row.revoked or not self._living(row, now):
+        if row is None or row.revoked or not self._living(row, now) or not self._proved(row):
             return False
         if alive:
             self._touch(row, now)
@@ -179,7 +183,8 @@ class Sessions:
 
     def living(self, now: int, *, account: str | None = None) -> list[SessionRow]:
         """Sessions that are not over, the oldest first."""
-        return [row for row in self._signins.sessions(now, account=account) if self._living(row, now)]
+        rows = self._signins.sessions(now, account=account)
+        return [row for row in rows if self._living(row, now) and self._proved(row)]
 
     def source(self, row: SessionRow) -> str:
         """The address that a session began from."""
@@ -188,14 +193,18 @@ class Sessions:
         except KeyMaterialError:
             return ""
 
+    def left_behind(self) -> list[str]:
+        """Accounts of which sessions stand on a former password: whoever changed it did not come to end them."""
+        return sorted({row.account for row in self._signins.sessions(0) if not self._proved(row)})
+
     def end_what_is_over(self, now: int, *, most: int = 200) -> int:
-        """Housekeeping: end what nobody used for too long, so that what hangs on it ends too; gives how many."""
-        over = [row for row in self._signins.sessions(0) if not self._living(row, now)][:most]
+        """Housekeeping: end what nobody used for too long, and what a password change that broke off has left, so that
+        what hangs on it ends too; gives how many."""
+        rows = self._signins.sessions(0)
+        over = [row for row in rows if not self._living(row, now) or not self._proved(row)][:most]
         for row in over:
-            why = "expired" if now >= row.expires else "idle"
-            self._record.act(Event.SESSION_END, {"session": row.sid, "why": why} | self._whose(row))
-            self._signins.revoke(min(now, row.expires - 1), sid=row.sid)
-            self._ended(row.sid, why)
+            why = "expired" if now >= row.expires else "idle" if self._proved(row) else "another password"
+            self.revoke_session(row.sid, why, min(now, row.expires - 1))
         return len(over)
 
     # --
@@ -212,9 +221,12 @@ class Sessions:
         if now - row.seen >= min(STEP, self.idle // 4):
             self._signins.touch(row.hash, now)
 
-    def _over(self, sid: str, why: str) -> None:
-        self._record.act(Event.SESSION_END, {"session": sid, "why": why} | self._whose(self._signins.session_of(sid)))
-        self._ended(sid, why)
+    def _proved(self, row: SessionRow) -> bool:
+        """Whether it stands on the password that the account has now."""
+        try:
+            return self._accounts.get(row.account).changed == row.changed
+        except NotFound:
+            return False
 
     def _whose(self, row: SessionRow | None) -> dict[str, str]:
         if row is None:

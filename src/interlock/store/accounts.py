@@ -50,6 +50,13 @@ class Account:
     def principal(self) -> str:
         return f"user:interlock/{self.name}"
 
+    def stands(self, created: int, changed: int) -> bool:
+        """Whether what was allowed at this time, under the password of that, holds: not after another one was chosen.
+
+        `changed` 0: it is from before that was kept.
+        """
+        return self.active and (changed == self.changed if changed else created >= self.changed)
+
 
 @dataclass(frozen=True, slots=True)
 class Factor:

@@ -100,6 +100,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     current: bytes  # keyed hash of the one refresh token that is good
     subject: str = ""  # `sub`
     account: str = ""  # whose, where a person is behind it
+    changed: int = 0  # when the password was under which it was allowed; with another one it is over
     scopes: tuple[str, ...] = ()
     audience: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()

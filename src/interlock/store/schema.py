@@ -6,7 +6,21 @@ a database of a newer version is refused, since an older program would lose what
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    func,
+    select,
+    text,
+    update,
+)
 
 from interlock.errors import StateError
 
@@ -251,6 +265,7 @@ SESSIONS = Table(
     Column("key", Text, nullable=False),
     Column("source", LargeBinary, nullable=False),  # sealed: the address it began from
     Column("revoked", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False, server_default="0"),  # when the password was that it stands on
     sqlite_with_rowid=False,
 )
 Index("sessions_account", SESSIONS.c.account)
@@ -364,7 +379,25 @@ def _risks(connection: Connection) -> None:
     METADATA.create_all(connection, tables=[RISKS])
 
 
-MIGRATIONS = (_first, _persons, _issuer, _marks, _accounts, _signals, _registrations, _risks)
+def _sessions_know_the_password(connection: Connection) -> None:
+    columns = {row[1] for row in connection.execute(text("PRAGMA table_info(sessions)"))}
+    if "changed" not in columns:  # else the table was just made
+        connection.execute(text("ALTER TABLE sessions ADD COLUMN changed BIGINT NOT NULL DEFAULT 0"))
+        present = select(ACCOUNTS.c.changed).where(ACCOUNTS.c.id == SESSIONS.c.account).scalar_subquery()
+        connection.execute(update(SESSIONS).values(changed=func.coalesce(present, 0)))
+
+
+MIGRATIONS = (
+    _first,
+    _persons,
+    _issuer,
+    _marks,
+    _accounts,
+    _signals,
+    _registrations,
+    _risks,
+    _sessions_know_the_password,
+)
 VERSION = len(MIGRATIONS)
 
 

@@ -39,6 +39,7 @@ class SessionRow:
     key: str  # the factor key of `source`
     source: bytes = field(default=b"", repr=False)  # sealed address
     revoked: int = 0
+    changed: int = 0  # when the password was that it stands on; it ends with that
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +80,21 @@ class SignIns:
             return [_session(row) for row in connection.execute(query.order_by(SESSIONS.c.created, SESSIONS.c.sid))]
 
     def begin(self, row: SessionRow, *, former: bytes = b"", most: int) -> list[str]:
-        """Keep a new session; that of the cookie `former` ends with it, and the oldest beyond `most`. Gives their sids.
+        """Keep a new session; gives the sids of those that are to end with it: another one of the cookie `former`, and
+        the oldest beyond `most`.
 
         A new row of the same `sid` goes on with the session under another cookie. Raises `NotFound` if that was ended
-        meanwhile: who has its cookie MUST NOT bring it back. Raises `NotAllowed` for an account that may not sign in:
-        a row of it would come to life when the account does.
+        meanwhile: who has its cookie MUST NOT bring it back. Raises `NotAllowed` for an account that may not sign in,
+        since a row of it would come to life when the account does, and for one whose password was changed meanwhile.
         """
         living = (SESSIONS.c.account == row.account) & (SESSIONS.c.revoked == 0) & (SESSIONS.c.expires > row.created)
         ended: list[str] = []
         with self._state.writing() as connection:
-            active = select(ACCOUNTS.c.id).where(ACCOUNTS.c.id == row.account, ACCOUNTS.c.state == ACTIVE)
-            if connection.execute(active).first() is None:
-                raise NotAllowed("the account may not sign in")
+            entitled = select(ACCOUNTS.c.id).where(
+                ACCOUNTS.c.id == row.account, ACCOUNTS.c.state == ACTIVE, ACCOUNTS.c.changed == row.changed
+            )
+            if connection.execute(entitled).first() is None:
+                raise NotAllowed("the account may not sign in, or not with what was proved")
             over = select(SESSIONS.c.sid).where(SESSIONS.c.sid == row.sid, SESSIONS.c.revoked != 0)
             if connection.execute(over).first() is not None:
                 raise NotFound("the session was ended meanwhile")
@@ -98,15 +102,14 @@ class SignIns:
                 found = connection.execute(
                     select(SESSIONS.c.sid).where(SESSIONS.c.hash == former, SESSIONS.c.revoked == 0)
                 ).scalar_one_or_none()
-                connection.execute(delete(SESSIONS).where(SESSIONS.c.hash == former))
                 if found is not None and found != row.sid:
                     ended.append(found)
+                else:
+                    connection.execute(delete(SESSIONS).where(SESSIONS.c.hash == former))
             connection.execute(insert(SESSIONS), [_session_values(row)])
             order = (SESSIONS.c.seen.desc(), SESSIONS.c.created.desc())
             sids = connection.execute(select(SESSIONS.c.sid).where(living).order_by(*order)).scalars().all()
-            excess = [sid for sid in sids if sid != row.sid][most - 1 :]
-            for sid in excess:
-                connection.execute(update(SESSIONS).where(SESSIONS.c.sid == sid).values(revoked=row.created))
+            excess = [sid for sid in sids if sid != row.sid and sid not in ended][most - 1 :]
         return ended + excess
 
     def touch(self, cookie: bytes, now: int) -> None:

@@ -52,12 +52,13 @@ def test_a_name_is_nobody_s_guess() -> None:
 def test_another_value_stands_under_the_same_name_until_the_same_time() -> None:
     once: Once[str] = Once()
     name = once.put("a", NOW + SECOND, NOW)
-    assert once.replace(name, "b")
+    assert once.replace(name, lambda found: "b" if found == "a" else None)
+    assert not once.replace(name, lambda found: "c" if found == "a" else None)
     assert once.get(name, NOW) == "b"
     assert once.get(name, NOW + SECOND) is None
     assert once.take(name, NOW) == "b"
-    assert not once.replace(name, "c")
-    assert not once.replace("unknown", "c")
+    assert not once.replace(name, lambda _: "c")
+    assert not once.replace("unknown", lambda _: "c")
 
 
 def test_whoever_speaks_first_of_what_came_of_it_is_heard() -> None:

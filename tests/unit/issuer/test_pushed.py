@@ -83,6 +83,24 @@ def test_a_pushed_request_that_was_loaded_twice_gives_one_code(app: Desk, second
     assert "code" in back(answers[0])
 
 
+def test_a_pushed_request_that_is_loaded_twice_at_once_has_one_flow(app: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between looking at it and saying who is at it, somebody else is. Two could be answered in the same moment."""
+    name = told(push(app, **REQUEST))["request_uri"]
+    pushed = app.issuer.codes.pushed
+    replace = pushed.replace
+
+    def meanwhile(*given: Any) -> bool:
+        monkeypatch.setattr(pushed, "replace", replace)
+        assert app.browse("/oauth/authorize", signed_in=False, client_id="app", request_uri=name).status == 303
+        return replace(*given)
+
+    monkeypatch.setattr(pushed, "replace", meanwhile)
+    assert app.browse("/oauth/authorize", signed_in=False, client_id="app", request_uri=name).status == 303
+    first, second = [asked.flow for asked in app.people.asked]
+    assert first == second
+    assert "code" in back(app.browse("/oauth/authorize/continue", flow=first))
+
+
 def test_a_pushed_request_expires(app: Desk) -> None:
     name = told(push(app, **REQUEST))["request_uri"]
     app.clock.pass_seconds(90)

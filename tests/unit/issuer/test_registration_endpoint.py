@@ -11,13 +11,15 @@ import pytest
 from interlock.clock import SECOND
 from interlock.control.credentials import Doomed
 from interlock.control.dependants import Families
-from interlock.errors import RecordUnavailable
+from interlock.errors import RecordUnavailable, StateError
 from interlock.issuer import registration_endpoint
 from interlock.issuer.http import Response
+from interlock.issuer.registry import Registry
 from interlock.keys import lookup_hash
 from interlock.model import Event, Identity, Refusal
 from interlock.store.registrations import InitialToken, Registrations
 from tests.unit.issuer.desk import LOOKUP, URL, Desk, claims_of, header, told
+from tests.unit.issuer.test_refresh_tokens import Family
 from tests.unit.jose.material import ec, public
 
 REGISTER = "/oauth/register"
@@ -368,6 +370,33 @@ def test_a_change_brings_no_ended_secret_back(desk: Desk) -> None:
     assert desk.token(made["client_id"], made["client_secret"], grant_type="client_credentials").status == 401
     assert desk.token(made["client_id"], changed["client_secret"], grant_type="client_credentials").status == 200
     assert desk.clients.get(made["client_id"]).roles == ("caller",)
+
+
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [("revoker", "client"), ("clients", "revoke_grants"), ("clients", "remove"), ("registry", "drop")],
+)
+def test_a_removal_that_broke_off_is_gone_through_with(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, owner: str, step: str
+) -> None:
+    """Asked for again it either goes on, or everything is gone already; also after the process was started anew."""
+    made = registered(desk, grant_types=["authorization_code", "refresh_token"])
+    family = Family(desk, made["client_id"], known=False, scopes=("openid",))
+    desk.clients.allow("acc", made["client_id"], frozenset({"openid"}), frozenset(), 1)
+
+    def broken(*_: object, **__: object) -> None:
+        raise StateError("database is locked")
+
+    with monkeypatch.context() as once:
+        once.setattr(getattr(desk.issuer, owner), step, broken)
+        assert own(desk, made, "DELETE").status == 503
+    desk.issuer.registry = Registry(desk.clients, LOOKUP)
+    assert own(desk, made, "DELETE").status == (401 if step == "drop" else 204)
+    desk.issuer.registry = Registry(desk.clients, LOOKUP)
+    assert own(desk, made, "GET").status == 401
+    assert not family.opens(family.access)
+    assert desk.clients.consent("acc", made["client_id"]) == (frozenset(), frozenset())
+    assert desk.clients.living_grants(desk.clock.wall(), client_id=made["client_id"]) == []
 
 
 def test_what_removes_itself_takes_its_tokens_along(desk: Desk) -> None:

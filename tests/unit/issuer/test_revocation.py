@@ -39,6 +39,15 @@ def test_a_refresh_token_goes_with_all_that_came_of_it(desk: Desk) -> None:
     assert len(desk.record.of(Event.GRANT_REVOKE)) == 1
 
 
+def test_a_former_refresh_token_ends_the_family_too(desk: Desk) -> None:
+    """Who lost the answer to a refresh has no other one to give back, and is told that it is done."""
+    family = Family(desk)
+    latest, _ = family.next(family.token)
+    assert revoke(desk, family.token, "app").status == 200
+    assert family.use(latest).status == 400
+    assert not family.opens(family.access)
+
+
 def test_what_is_another_s_stays_and_that_is_told(desk: Desk) -> None:
     """RFC 7009 section 2.1: the request is refused, and the client is informed."""
     desk.client()

@@ -59,7 +59,7 @@ def authorization_code(issuer: Issuer, asked: Asked) -> Given:
         raise OAuthError("invalid_grant", "the code is not good", note="code_verifier does not fit")
     if grant.jkt and not hmac.compare_digest(grant.jkt, asked.jkt):
         raise OAuthError("invalid_dpop_proof", "the code is bound to another key")  # RFC 9449 section 10
-    # Also one that is to outlive the session does not begin after it.
+    # Also one that is to outlive the session does not begin after it; looked at again once it is written.
     if not issuer.people.stands(msgspec.structs.replace(grant, offline=False), asked.now):
         raise OAuthError("invalid_grant", "the code is not good", note="the session has ended")
     if issuer.withdrawn(grant, grant.client_id):

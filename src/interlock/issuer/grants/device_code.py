@@ -36,7 +36,7 @@ def device_code(issuer: Issuer, asked: Asked) -> Given:
     # What follows is checked before the code is spent, so that a failing try costs nothing.
     if found.request.jkt and not hmac.compare_digest(found.request.jkt, asked.jkt):
         raise OAuthError("invalid_dpop_proof", "the code is bound to another key")
-    # Also one that is to outlive the session does not begin after it.
+    # Also one that is to outlive the session does not begin after it; looked at again once it is written.
     if not issuer.people.stands(msgspec.structs.replace(grant, offline=False), asked.now):
         raise OAuthError("invalid_grant", "the code is not good", note="the session has ended")
     if issuer.withdrawn(grant, grant.client_id):

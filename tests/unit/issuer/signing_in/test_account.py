@@ -233,3 +233,18 @@ def test_a_weaker_session_is_not_enough_when_the_file_asks_for_more(room: Room, 
     assert page is not None
     assert page.has_form("/signin/password")
     assert browser.now == NOW
+
+
+@pytest.mark.parametrize("proved", [("outside",), ("outside", "otp")])
+def test_who_came_through_an_outside_provider_can_add_a_factor(room: Room, proved: tuple[str, ...]) -> None:
+    """By signing in there again: of what it has vouched for nothing is left that could be shown here."""
+    account = room.add("alice", password="")
+    browser = Browser(room.people)
+    _, (_, cookie) = room.means.sessions.begin(browser.request("GET", "/"), account, proved)
+    name, _, value = cookie.partition(";")[0].partition("=")
+    browser.cookies[name] = value
+    browser.get("/oauth/account")
+    page = browser.submit("/account/totp")
+    assert page is not None
+    assert page.has_form("/signin/name") or page.forms, "there is a way on"
+    assert "sign in again" in page.text

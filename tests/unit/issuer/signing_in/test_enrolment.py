@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from interlock.errors import RecordUnavailable
+from interlock.errors import RecordUnavailable, StateError
 from interlock.issuer.flows import Asked
 from interlock.issuer.levels import ACR, RESISTANT, TWO
 from interlock.issuer.recovery import COUNT, hashed
@@ -389,3 +389,71 @@ def test_the_picture_is_in_the_page(strict: Room) -> None:
     assert not any(tag == "img" for tag, _ in page.tags)
     assert page.headers["content-security-policy"].startswith("default-src 'none'; ")
     assert "otpauth" not in page.html
+
+
+# -- another password, and whoever has the former one
+
+
+def broken_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, problem: BaseException) -> None:
+    original = getattr(owner, name)
+
+    def first(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(owner, name, original)
+        raise problem
+
+    monkeypatch.setattr(owner, name, first)
+
+
+@pytest.mark.parametrize("step", ["revoke_account", "revoke_session"])
+def test_a_change_that_breaks_off_leaves_nobody_signed_in_with_the_former_password(
+    room: Room, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The attack: a thief is signed in, the password is changed, and just then the state cannot be written. The new
+    password works from then on, so nobody would come back to end what was left."""
+    room.add("alice")
+    thief = at(room, source="203.0.113.9")
+    sign_in(thief)
+    room.accounts.change("acc-alice", must_change=True)
+    browser = at(room)
+    sign_in(browser)
+    broken_once(monkeypatch, type(room.means.sessions), step, StateError("database is locked"))
+    page = choose(browser)
+    assert page is not None
+    assert page.status == 503
+    assert room.people.session(thief.request("GET", "/")) is None
+    assert not any(room.means.sessions.in_use(sid, NOW) for sid in sids(room))
+    again = at(room)
+    sign_in(again, password=OTHER)
+    assert room.people.session(again.request("GET", "/")) is not None
+    # What hangs on the thief's session hears of it, and what was allowed for longer is taken back.
+    room.people.tend(NOW)
+    assert [why for _, why in room.ended] == ["another password"]
+    assert room.taken_back == [("acc-alice", "another password")]
+    assert room.people.session(again.request("GET", "/")) is not None
+
+
+def sids(room: Room) -> list[str]:
+    """Of whoever was signed in before the password was changed."""
+    changed = room.accounts.get("acc-alice").changed
+    return [row.sid for row in room.means.signins.sessions(NOW) if row.changed != changed]
+
+
+def test_a_sign_in_under_way_does_not_end_with_a_former_password(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attack: the former password was proved, and before the session is written another one is chosen."""
+    account = room.add("alice")
+    thief = at(room, source="203.0.113.9")
+    begin = room.means.signins.begin
+
+    def meanwhile(row: Any, **more: Any) -> list[str]:
+        monkeypatch.setattr(room.means.signins, "begin", begin)
+        sealed = room.means.seal_password(account.id, room.hasher.hash(OTHER))
+        assert room.accounts.choose_password(room.accounts.get(account.id), sealed, account.key, NOW)
+        room.means.sessions.revoke_account(account.id, "another password", NOW)
+        return begin(row, **more)
+
+    monkeypatch.setattr(room.means.signins, "begin", meanwhile)
+    page = sign_in(thief)
+    assert page is not None
+    assert CHANGED in page.text
+    assert room.people.session(thief.request("GET", "/")) is None
+    assert room.means.sessions.living(NOW) == []

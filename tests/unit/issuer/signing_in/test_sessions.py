@@ -268,3 +268,39 @@ def test_what_nobody_used_ends(
     assert sessions.end_what_is_over(NOW + 16 * MINUTE) == 0
     assert sessions.end_what_is_over(NOW + 20 * HOUR) == 1
     assert ended[-1][1] == "expired"
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("how", ["signed out", "revoked", "idle", "replaced"])
+def test_an_end_that_broke_off_is_gone_through_with(
+    sessions: Sessions, alice: Account, ended: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What hangs on a session is told before it is called over: killed between the two, it can be asked for again."""
+    session = signed_in(sessions, alice)
+    later = NOW + 16 * MINUTE if how == "idle" else NOW
+
+    def end() -> None:
+        if how == "signed out":
+            sessions.end(request(session.cookie))
+        elif how == "revoked":
+            sessions.revoke_session(session.sid, "revoked", NOW)
+        elif how == "idle":
+            sessions.end_what_is_over(later)
+        else:
+            for _ in range(MOST):
+                signed_in(sessions, alice)
+
+    def killed(_sid: str, _why: str) -> None:
+        raise Killed
+
+    with monkeypatch.context() as broken:
+        broken.setattr(sessions, "_ended", killed)
+        with pytest.raises(Killed):
+            end()
+    assert ended == []
+    end()
+    assert session.sid in {sid for sid, _ in ended}
+    assert sessions.present(request(session.cookie, later)) is None
