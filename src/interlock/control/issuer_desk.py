@@ -196,11 +196,12 @@ class IssuerDesk:
         self._revoker.session(sid)
         self.ended(sid, why)
 
-    def _taken_back(self, account: str, why: str) -> None:
+    def _taken_back(self, account: str, why: str, client: str = "", /) -> None:
         """What somebody allowed clients ends, also what was to outlive the session, or was remembered."""
         now = self._clock.wall()
-        self._clients.forget_consents(account=account)
-        for grant in self._clients.revoke_grants(now, why, account=account):
+        whose = {"account": account} | ({"client_id": client} if client else {})
+        self._clients.forget_consents(**whose)
+        for grant in self._clients.revoke_grants(now, why, **whose):
             self._revoker.family(grant.id, now + OWN_LIFE)
 
     def farewells(self, sid: str) -> list[Farewell]:

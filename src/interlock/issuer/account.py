@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from interlock.clock import SECOND
-from interlock.errors import NotFound
+from interlock.errors import NotFound, UsageError
 from interlock.issuer.enrolment import Enrolment
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.flows import HALF, Asked, Flow
@@ -26,6 +26,7 @@ from interlock.store.accounts import PASSKEY, TOTP
 PATH: Final = "/oauth/account"
 PURPOSE: Final = "account"
 RECENT: Final = HALF
+LAST: Final = "This is the last one, and one is required: add another first."
 KINDS: Final = {TOTP: "Authenticator app", PASSKEY: "Passkey"}
 
 
@@ -60,6 +61,8 @@ class AccountPage:
                 return self._remove(request, session, fields.get("factor", ""))
             case "codes":
                 return self._codes(request, session)
+            case "withdraw":
+                return self._withdraw(session, fields.get("client", ""))
             case "unlink":
                 return self._unlink(request, session, fields.get("provider", ""))
             case _:
@@ -95,6 +98,10 @@ class AccountPage:
                 {"name": name, "title": one.settings.title, "linked": name in means.accounts.links(account.id)}
                 for name, one in means.outside.items()
             ],
+            applications=[
+                {"id": client_id, "name": self._called(client_id), "since": day(since)}
+                for client_id, since in means.clients.allowed_by(account.id, request.now)
+            ],
             sessions=[
                 {
                     "sid": row.sid,
@@ -117,6 +124,20 @@ class AccountPage:
         if sid in own and sid != session.sid:
             self._means.sessions.revoke_session(sid, "signed out from elsewhere", request.now)
         return redirect(self._means.path(PATH))
+
+    def _withdraw(self, session: Session, client: str) -> Response:
+        """Take back what was allowed to an application, as easily as it was allowed (GDPR article 7(3))."""
+        if client:
+            told = {"principal": session.principal, "client": client, "why": "taken back"}
+            self._means.record.act(Event.GRANT_REVOKE, told)
+            self._means.taken_back(session.account.id, "taken back", client)
+        return redirect(self._means.path(PATH))
+
+    def _called(self, client_id: str) -> str:
+        try:
+            return self._means.clients.get(client_id).client_name
+        except NotFound:
+            return client_id
 
     def _recent(self, request: Request, session: Session) -> bool:
         return 0 <= request.now - session.signed_in < RECENT
@@ -152,14 +173,17 @@ class AccountPage:
         found = next((factor for factor in factors if factor.id == factor_id), None)
         if found is None:
             return redirect(means.path(PATH))
-        if means.settings.second_factor == "required" and len(factors) == 1:
-            return self._show(request, session, "This is the last one, and one is required: add another first.")
+        required = means.settings.second_factor == "required"
+        if required and len(factors) == 1:
+            return self._show(request, session, LAST)
         told = {"principal": account.principal, "factor": found.id, "kind": found.kind}
         means.record.act(Event.FACTOR_REMOVE, told | from_source(request.source))
         try:
-            means.accounts.remove_factor(account.id, found.id)
+            means.accounts.remove_factor(account.id, found.id, keep=1 if required else 0)
         except NotFound:
             pass
+        except UsageError:  # the other one went in this moment
+            return self._show(request, session, LAST)
         return redirect(means.path(PATH), (means.sessions.renew(request, session),))
 
     def _link(self, request: Request, session: Session) -> Response:

@@ -23,6 +23,7 @@ from interlock.keys import FactorKey
 from interlock.model import Event
 from interlock.store import State
 from interlock.store.accounts import PASSKEY, TOTP, Account, Accounts, Factor
+from interlock.store.clients import Clients
 from interlock.store.signins import SignIns
 
 Answer = Response | Future[Response]  # a response, or the promise of one that takes a password's time
@@ -48,6 +49,12 @@ class Carried:
     t: str = ""
 
 
+class TakenBack(Protocol):
+    """Ends what an account has allowed to clients, for good or not; to one client, if it is named."""
+
+    def __call__(self, account: str, why: str, client: str = "", /) -> None: ...
+
+
 @dataclass(slots=True)
 class Means:
     """For many threads. `settings` may be replaced while it is used."""
@@ -68,7 +75,8 @@ class Means:
     pool: Pool
     outside: Mapping[str, Provider]  # by name
     waiting: Pool  # for outside providers
-    taken_back: Ended  # told an account's id and why: ends whatever it has allowed to clients, for good or not
+    taken_back: TakenBack
+    clients: Clients
 
     @classmethod
     def make(
@@ -82,7 +90,7 @@ class Means:
         hasher: Hasher,
         waiting: Pool | None = None,
         ended: Ended = lambda _sid, _why: None,
-        taken_back: Ended = lambda _account, _why: None,
+        taken_back: TakenBack = lambda _account, _why, _client="": None,
     ) -> Means:
         """`pool`, `waiting` and `hasher` outlive a change of the file; `ended` is told of each session that is over."""
         accounts, signins = Accounts(state), SignIns(state)
@@ -109,6 +117,7 @@ class Means:
             },
             waiting=waiting or Pool(at_once=4, name="outside"),
             taken_back=taken_back,
+            clients=Clients(state),
         )
 
     def needed(self, asked: Asked) -> int:

@@ -184,10 +184,12 @@ class Accounts:
                 raise UsageError(f"there are {most} of this kind already: remove one first")
             connection.execute(insert(FACTORS), [asdict(factor)])
 
-    def remove_factor(self, account_id: str, factor_id: str) -> Factor:
-        """With the last one also the recovery codes go; `NotFound`."""
+    def remove_factor(self, account_id: str, factor_id: str, *, keep: int = 0) -> Factor:
+        """With the last one also the recovery codes go; `NotFound`, or `UsageError` if fewer than `keep` were left."""
         mine = FACTORS.c.account == account_id
         with self._state.writing() as connection:
+            if keep and connection.execute(select(func.count()).select_from(FACTORS).where(mine)).scalar_one() <= keep:
+                raise UsageError(f"at least {keep} of them stay")
             row = connection.execute(select(FACTORS).where(mine, FACTORS.c.id == factor_id)).one_or_none()
             if row is None:
                 raise NotFound(f"there is no factor {factor_id!r}")

@@ -256,6 +256,15 @@ class Clients:
                 statement.on_conflict_do_update(index_elements=[CONSENTS.c.account, CONSENTS.c.client_id], set_=values)
             )
 
+    def allowed_by(self, account: str, now: int) -> list[tuple[str, int]]:
+        """Clients that somebody has allowed something which lasts, each with since when; the oldest first."""
+        query = select(CONSENTS.c.client_id, CONSENTS.c.given).where(CONSENTS.c.account == account)
+        with self._state.reading() as connection:
+            found = {row.client_id: int(row.given) for row in connection.execute(query)}
+        for grant in self.living_grants(now, account=account):
+            found[grant.client_id] = min(grant.created, found.get(grant.client_id, grant.created))
+        return sorted(found.items(), key=lambda one: (one[1], one[0]))
+
     def forget_consents(self, **where: str) -> int:
         """Forget what an `account` allowed, or what a `client_id` was allowed, or both; gives how many."""
         conditions = [CONSENTS.c[name] == value for name, value in where.items()]

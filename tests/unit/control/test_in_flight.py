@@ -198,3 +198,13 @@ def test_what_was_allowed_for_good_goes_as_well(scene: Scene, way: str) -> None:
     else:
         WAYS[way](scene)
     assert scene.clients.consent(scene.alice.id, "app") == NOTHING
+
+
+def test_what_is_taken_back_from_one_client_is_good_no_more(scene: Scene) -> None:
+    answer = scene.redeem(scene.code())
+    scene.clients.allow(scene.alice.id, "app", frozenset({"openid"}), frozenset({URL}), scene.clock.wall())
+    scene.clients.allow(scene.alice.id, "other", frozenset({"openid"}), frozenset({URL}), scene.clock.wall())
+    assert [name for name, _ in scene.clients.allowed_by(scene.alice.id, scene.clock.wall())] == ["app", "other"]
+    scene.means.taken_back(scene.alice.id, "taken back", "app")
+    assert scene.good(answer) == []
+    assert [name for name, _ in scene.clients.allowed_by(scene.alice.id, scene.clock.wall())] == ["other"]

@@ -197,6 +197,23 @@ def test_an_outside_identity_is_one_persons(accounts: Accounts) -> None:
     assert accounts.linked(HASH) is None
 
 
+def test_of_two_who_remove_the_last_factors_at_once_one_is_refused(accounts: Accounts) -> None:
+    accounts.add(account())
+    accounts.add_factor(factor(), most=9)
+    accounts.add_factor(factor(2), most=9)
+    ids = iter(["f1", "f2"])
+
+    def remove() -> bool:
+        try:
+            accounts.remove_factor("a1", next(ids), keep=1)
+        except UsageError:
+            return False
+        return True
+
+    assert sorted(at_once(2, remove)) == [False, True]
+    assert len(accounts.factors("a1")) == 1
+
+
 def test_an_erased_person_leaves_nothing_to_sign_in_with(accounts: Accounts, tmp_path: Path) -> None:
     accounts.add(account(name="mallory", password=b"HER-PASSWORD"))
     accounts.add_factor(factor(sealed=b"HER-SEED"), most=1)

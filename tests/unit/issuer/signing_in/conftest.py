@@ -105,7 +105,7 @@ class Room:
 
         self.settings = OwnIssuer.model_validate({"url": "https://id.example.com", **settings})
         self.ended: list[tuple[str, str]] = []
-        self.taken_back: list[tuple[str, str]] = []
+        self.taken_back: list[tuple[str, ...]] = []
         self.pool = Pool()
         self.hasher = Hasher(memory_kib=64, passes=1)
         self.means = Means.make(
@@ -116,7 +116,7 @@ class Room:
             pool=self.pool,
             hasher=self.hasher,
             ended=lambda sid, why: self.ended.append((sid, why)),
-            taken_back=lambda account, why: self.taken_back.append((account, why)),
+            taken_back=lambda account, why, *client: self.taken_back.append((account, why, *client)),
         )
         self.people = People(self.means)
         self.accounts = self.means.accounts

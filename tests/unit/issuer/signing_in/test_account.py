@@ -10,6 +10,7 @@ from interlock.issuer.account import RECENT
 from interlock.issuer.errors import OAuthError
 from interlock.issuer.recovery import COUNT
 from interlock.model import Event
+from interlock.store.clients import Client
 from tests.unit.issuer.authenticator import Authenticator
 from tests.unit.issuer.signing_in.browser import Browser
 from tests.unit.issuer.signing_in.conftest import NOW, PASSWORD, Room, code
@@ -248,3 +249,29 @@ def test_who_came_through_an_outside_provider_can_add_a_factor(room: Room, prove
     assert page is not None
     assert page.has_form("/signin/name") or page.forms, "there is a way on"
     assert "sign in again" in page.text
+
+
+def test_what_was_allowed_is_shown_and_taken_back(room: Room) -> None:
+    account = room.add("alice")
+    clients = room.means.clients
+    clients.add(Client(client_id="app", client_name="Ledger <viewer>", principal="service:interlock/app", created=1))
+    clients.allow(account.id, "app", frozenset({"read"}), frozenset(), NOW)
+    clients.allow("acc-bob", "other", frozenset({"read"}), frozenset(), NOW)
+    browser = home(room)
+    assert browser.page is not None
+    assert "Ledger <viewer>" in browser.page.text
+    assert "other" not in browser.page.text
+    browser.submit("/account/withdraw")
+    assert room.taken_back == [(account.id, "taken back", "app")]
+    (told,) = room.record.of(Event.GRANT_REVOKE)
+    assert told == {"principal": "user:interlock/alice", "client": "app", "why": "taken back"}
+
+
+def test_nobody_takes_back_for_somebody_else(room: Room) -> None:
+    """A form of another site has no token of this session."""
+    account = room.add("alice")
+    room.means.clients.allow(account.id, "app", frozenset({"read"}), frozenset(), NOW)
+    browser = home(room)
+    with pytest.raises(OAuthError):
+        room.people.handle(browser.request("POST", "/oauth/account/withdraw", {"client": "app"}))
+    assert room.taken_back == []
