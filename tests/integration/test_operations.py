@@ -321,8 +321,9 @@ def test_init_with_tls_up_and_a_call_that_trusts_the_printed_authority(
         assert client.get("/things").status_code == 401
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         httpx.get(f"https://localhost:{node.port}/things", trust_env=False)
-    with pytest.raises(httpx.TransportError):
-        httpx.get(f"http://localhost:{node.port}/things", trust_env=False)
+    plain = httpx.get(f"http://localhost:{node.port}/things", trust_env=False, headers={"X-API-Key": made["key"]})
+    assert (plain.status_code, len(upstream.seen)) == (400, 1)
+    assert "HTTPS" in plain.text
 
 
 def test_verify_says_by_its_exit_status_what_it_found(node: Node, key: str) -> None:
