@@ -58,6 +58,7 @@ _TYPE = "dpop+jwt"
 _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z
 _SECOND_KEY = ("crit", "b64", "jku", "x5u", "x5c")
 _PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
+_NUMBERS = {"EC": ("x", "y"), "OKP": ("x",), "RSA": ("n", "e")}  # what a public key of each type consists of
 _SENDERS = 4096  # whose header is remembered
 _HEADER = 2048  # bytes of the longest of these
 
@@ -261,8 +262,14 @@ def _sender(header: dict[str, Any]) -> _Sender:
 
 
 def _has_one_form(jwk: dict[str, Any], key: Key) -> bool:
-    """Whether its numbers are written as RFC 7518 sections 6.2.1 and 6.3.1 want: coordinates whole, no zeros before."""
-    numbers = [decode_base64url(jwk[name].encode("ascii")) for name in ("x", "y", "n", "e") if name in jwk]
+    """Whether its numbers are written as RFC 7518 sections 6.2.1 and 6.3.1 want: coordinates whole, no zeros before.
+
+    They are those of its own type and no others, which could be anything; its `thumbprint` saw that they are texts.
+    """
+    own = _NUMBERS[jwk["kty"]]
+    if any(name in jwk and name not in own for names in _NUMBERS.values() for name in names):
+        return False
+    numbers = [decode_base64url(jwk[name].encode("ascii")) for name in own]
     if isinstance(key, RSAKey):
         return all(number[:1] > b"\0" for number in numbers)
     size = (key.curve_key_size + 7) // 8 if isinstance(key, ECKey) else len(numbers[0])

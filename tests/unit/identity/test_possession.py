@@ -178,6 +178,19 @@ def test_a_proof_beside_something_else_adds_nothing_but_has_to_be_good(tmp_path:
     assert reason(door.call(BOUND, door.proof(), key=b"ilk_wrong")) is Reason.KEY_UNKNOWN
 
 
+def test_whatever_a_proofs_key_is_made_of_is_a_refusal(door: Door) -> None:
+    """The attack: a caller without any credential makes the route raise, with a trace in the log for each call."""
+    for member in ({"y": 5}, {"n": None}, {"e": {}}):
+        header = {
+            "typ": "dpop+jwt",
+            "alg": "EdDSA",
+            "jwk": {"kty": "OKP", "crv": "Ed25519", "x": b64(bytes(32)), **member},
+        }
+        made = ".".join((b64(json.dumps(header).encode()), b64(b'{"jti":"1","htm":"GET"}'), b64(bytes(64)))).encode()
+        for presented in (None, BOUND):
+            assert reason(door.call(presented, made, scheme="dpop")) is Reason.DPOP_INVALID
+
+
 def test_a_bound_token_refuses_on_routes_that_ask_for_something_else(tmp_path: Path) -> None:
     door = Door(tmp_path, "api_key")
     _, key = door.desk.directory.mint()

@@ -264,6 +264,16 @@ def test_6_one_key_has_one_form() -> None:
         assert refused(proof(rsa(), {"alg": "RS256", "jwk": other}))[1] == "jwk is not in its one form"
 
 
+@pytest.mark.parametrize(("key", "algorithm"), [(ec(), "ES256"), (ed(), "EdDSA"), (rsa(), "RS256")])
+@pytest.mark.parametrize("value", [5, None, True, [], {}, "", "\u00e4", "A", "AAAA"])
+def test_6_no_numbers_of_another_type_of_key(key: Any, algorithm: str, value: Any) -> None:
+    """Whatever stands there is a refusal, whoever signed it: nobody without a credential makes this raise."""
+    jwk = public_jwk(key)
+    for name in {"x", "y", "n", "e"} - set(jwk):
+        made = proof(key, {"alg": algorithm, "jwk": {**jwk, name: value}})
+        assert refused(made) == (INVALID, "jwk is not in its one form")
+
+
 def test_6_a_key_for_another_algorithm() -> None:
     assert refused(forge(header(alg="RS256"), claims(), rsa(), "RS256"))[1] == "jwk is not for RS256"
     assert refused(forge(header(alg="ES384"), claims(), ec("e3", "P-384"), "ES384"))[1] == "jwk is not for ES384"
