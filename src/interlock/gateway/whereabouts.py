@@ -7,10 +7,12 @@ the network alone. What is remembered here is what was told last, so that a call
 
 from __future__ import annotations
 
+from interlock.clock import SECOND
 from interlock.model import Identity
 from interlock.snapshot.sightings import Sighting, SightingTable
 
 KNOWN = 16_384  # tokens remembered
+LASTS = 3600 * SECOND  # until the table is told of a token again: it forgets those that are seen no more
 TOLD = 16  # places of one token that are put on the record by one worker
 
 SAME = Sighting(False, False)
@@ -21,7 +23,7 @@ class Whereabouts:
 
     def __init__(self, table: SightingTable) -> None:
         self._table = table
-        self._known: dict[bytes, tuple[bytes, bytes, Sighting]] = {}
+        self._known: dict[bytes, tuple[bytes, bytes, int, Sighting]] = {}
         self._told: dict[bytes, set[tuple[bytes, bytes]]] = {}
 
     def look(
@@ -30,15 +32,15 @@ class Whereabouts:
         """How a token's place compares, and whether that is news. `network`: of `peer.network_of`; `now` in wall ns."""
         token = identity.handles[0]
         known = self._known.get(token)
-        if known is not None and known[0] == network and known[1] == program:
-            return known[2], False
+        if known is not None and known[0] == network and known[1] == program and monotonic < known[2]:
+            return known[3], False
         until = monotonic + max(0, identity.expires - now)
         sighting = self._table.see(token, _around(network), program, until=until, now=monotonic)
         if len(self._known) >= KNOWN:
             self._known.clear()
             self._told.clear()
         if sighting.known:
-            self._known[token] = (network, program, sighting)
+            self._known[token] = (network, program, monotonic + LASTS, sighting)
         return sighting, (sighting.moved or sighting.changed) and self._is_news(token, _around(network), program)
 
     def _is_news(self, token: bytes, network: bytes, program: bytes) -> bool:

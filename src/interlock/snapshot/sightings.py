@@ -3,10 +3,11 @@
     header   16 words: magic, buckets, and a salt of 32 bytes
     buckets  80 words each: of 16 places, the low and high halves of the token's fingerprint, network, program, end
 
-A place is taken when a token is first seen, until the token ends (ns of the monotonic clock), and is never given up
-earlier: a full bucket is an answer. A bucket is a stripe: it is changed only by the holder of its range lock
-(`fcntl`), which the kernel releases when the holder dies. Everything in it is hashed under the table's salt; it says
-where nobody is. The table is lost when the node starts anew: then every token is seen for the first time.
+A place is taken when a token is first seen, until the token ends (ns of the monotonic clock) or was not seen in that
+network for a week, since issuers write tokens that never end. It is never given up earlier: a full bucket is an answer.
+A bucket is a stripe: it is changed only by the holder of its range lock (`fcntl`), which the kernel releases when the
+holder dies. Everything in it is hashed under the table's salt; it says where nobody is. The table is lost when the
+node starts anew: then every token is seen for the first time.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+from interlock.clock import SECOND
 from interlock.snapshot.shared import attach, make
 
 MAGIC = int.from_bytes(b"ILKSEEN1", "little")
 SLOTS = 1 << 17  # 5 MiB
+HELD = 7 * 86_400 * SECOND  # for how long a token that is not seen at home keeps its place
 
 _HEADER = 16
 _BUCKETS, _SALT = 1, 4  # words; the salt has 32 bytes
@@ -72,6 +75,7 @@ class SightingTable:
         `program`: TLS fingerprint, empty where there is none; two are compared, never one with none. `until`, when
         the token ends, and `now` in ns of the monotonic clock.
         """
+        until = min(until, now + HELD)
         digest = blake2b(token, digest_size=24, key=self._salt).digest()
         bucket = int.from_bytes(digest[:8], "little") % self._buckets
         low, high = int.from_bytes(digest[8:16], "little") or 1, int.from_bytes(digest[16:], "little")
@@ -93,6 +97,8 @@ class SightingTable:
             if lows[place] == low and highs[place] == high and ends[place] > now:
                 if not programs[place]:
                     words[base + 3 * _PLACES + place] = what
+                if networks[place] == where and ends[place] < until:
+                    words[base + 4 * _PLACES + place] = until
                 changed = bool(what and programs[place] and what != programs[place])
                 return Sighting(networks[place] != where, changed)
         for place in range(_PLACES):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from interlock.addresses import unmapped
 from interlock.gateway.peer import network_of
-from interlock.gateway.whereabouts import TOLD, Whereabouts
+from interlock.gateway.whereabouts import LASTS, TOLD, Whereabouts
 from interlock.model import Identity, Principal
-from interlock.snapshot.sightings import Sighting, SightingTable
+from interlock.snapshot.sightings import HELD, Sighting, SightingTable
+from tests.unit.identity import fakes
 
 NOW, SECOND = 1_700_000_000 * 10**9, 10**9
 PROGRAM, OTHER = b"program1", b"program2"
@@ -88,3 +90,24 @@ def test_what_could_not_be_remembered_is_tried_again(tmp_path: Path) -> None:
         sighting, _ = worker.look(of(number), network, b"", NOW, SECOND)
     assert not sighting.known
     assert worker.look(of(16), network, b"", NOW, 61 * SECOND)[0].known
+
+
+def test_a_token_that_never_ends_is_looked_at_like_any(bench: Bench) -> None:
+    """Issuers write 9999-12-31 for never: the layer accepts it, so its calls must not fail here."""
+    presented = fakes.token(exp=253_402_300_799)
+    found = fakes.identity(fakes.Desk().route("jwt")(presented, None, None, fakes.SOURCE, fakes.NOW))
+    home, away = (network_of(unmapped(address)) for address in ("192.0.2.7", "192.0.3.7"))
+    worker = bench.workers[0]
+    assert worker.look(found, home, b"", fakes.NOW, SECOND) == (Sighting(False, False), False)
+    assert worker.look(found, away, b"", fakes.NOW, SECOND) == (Sighting(True, False), True)
+
+
+def test_the_table_hears_of_a_token_for_as_long_as_it_is_used(bench: Bench) -> None:
+    """What one worker would keep for itself, the others would come to forget."""
+    home, away = (network_of(unmapped(address)) for address in ("192.0.2.7", "192.0.3.7"))
+    never = msgspec.structs.replace(of(), expires=253_402_300_799 * SECOND)
+    for passed in range(0, 2 * HELD, LASTS):
+        looked = bench.workers[0].look(never, home, b"", NOW + passed, SECOND + passed)
+        assert looked == (Sighting(False, False), False)
+    looked = bench.workers[1].look(never, away, b"", NOW + 2 * HELD, SECOND + 2 * HELD)
+    assert looked == (Sighting(True, False), True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from interlock.errors import SnapshotError
-from interlock.snapshot.sightings import Sighting, SightingTable
+from interlock.snapshot.sightings import HELD, Sighting, SightingTable
 
 SAME, MOVED, CHANGED = Sighting(False, False), Sighting(True, False), Sighting(False, True)
 FULL = Sighting(False, False, known=False)
@@ -53,6 +53,19 @@ def test_a_token_that_ended_is_forgotten(table: SightingTable) -> None:
     assert see(table, AWAY, now=99) == MOVED
     assert see(table, AWAY, until=300, now=100) == SAME
     assert see(table, HOME, now=200) == MOVED
+
+
+@pytest.mark.parametrize("until", [2**63, 2**64 - 1, 2**64, 253_402_300_799 * 10**9])
+def test_a_token_that_never_ends_has_a_place_for_as_long_as_it_is_seen_at_home(
+    table: SightingTable, until: int
+) -> None:
+    """Issuers write 9999-12-31 for never: it fits in no word, and would hold a place for good."""
+    assert see(table, until=until) == SAME
+    assert see(table, AWAY, until=until, now=HELD) == MOVED
+    assert see(table, until=until, now=HELD) == SAME
+    assert see(table, AWAY, until=until, now=2 * HELD - 1) == MOVED, "being tried elsewhere is no sign of life"
+    assert see(table, AWAY, until=until, now=2 * HELD) == SAME
+    assert see(table, until=until, now=2 * HELD) == MOVED
 
 
 def test_nothing_is_given_up_early(tmp_path: Path) -> None:
