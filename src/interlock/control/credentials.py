@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 UNNAMED = re.compile(r"sha256:[0-9a-f]{64}")
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 LONGEST_NAME = 1024
-LATEST = 253_402_300_799 * SECOND  # the end of 9999
+LATEST = 2**63  # wall ns, in 2262: the state and the change log know no later time
 OWN_LIFE = (LONGEST + FARTHEST) * SECOND  # ns after which no token that our own issuer has issued is alive
 
 
@@ -230,7 +230,7 @@ class Named:
                 raise UsageError("the file holds not one certificate in PEM") from None
             fingerprint = certificate.fingerprint(SHA256())
             # The last second counts (RFC 5280 section 4.1.2.5).
-            until = int(certificate.not_valid_after_utc.timestamp() + 1) * SECOND
+            until = _known(int(certificate.not_valid_after_utc.timestamp() + 1) * SECOND)
         else:
             text = wanted.id.lower().removeprefix("sha256:").removeprefix("sha256 fingerprint=").replace(":", "")
             if not FINGERPRINT.fullmatch(text):
@@ -310,9 +310,14 @@ def dead_handle(dead: Dead, issuer: str) -> bytes | None:
 def _end(claims: Mapping[str, Any]) -> int:
     """When every worker has come to refuse it, whatever leeway its issuer is given later; 0 if it does not say."""
     expires = claims.get("exp")
-    if isinstance(expires, bool) or not isinstance(expires, int | float) or not 0 < expires < LATEST // SECOND:
+    if isinstance(expires, bool) or not isinstance(expires, int | float) or not 0 < expires < LATEST:
         return 0
-    return (int(expires) + 1 + FARTHEST) * SECOND
+    return _known((int(expires) + 1 + FARTHEST) * SECOND)
+
+
+def _known(until: int) -> int:
+    """An end that can be kept; 0 for one so late that it is none: for never, 9999-12-31 is written."""
+    return until if until < LATEST else 0
 
 
 def _name(text: str, what: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from interlock.store.revocations import KEPT
 from interlock.store.signins import SessionRow, SignIns
 from tests.unit.control.conftest import Acts
 from tests.unit.control.test_credentials import FILE, OTHER, OWN, config, with_keys
+from tests.unit.identity.authorities import Authority
 from tests.unit.identity.fakes import ISSUER, issuer_spec, token
 
 ALICE = "user:login.example.com/alice"
@@ -462,6 +464,27 @@ def test_a_token_that_still_lives_is_still_refused(bench: Bench) -> None:
     bench.desk.token(OfToken(token=text), bench.named, bench.acts)
     bench.clock.advance(60 + 300)
     assert bench.rebuild().is_revoked(HANDLES["token"])
+
+
+@pytest.mark.parametrize(
+    "exp", [2**63 // SECOND - 300, 2**63 // SECOND, 2**64 // SECOND, 253_402_300_798, 253_402_300_799]
+)
+def test_a_token_that_never_ends_is_refused_for_good(bench: Bench, exp: int) -> None:
+    """Issuers write 9999-12-31 for never; such a token is taken, so who has stolen it must be got rid of."""
+    with_keys(bench.paths, issuer_spec())
+    done = bench.desk.token(OfToken(token=token(exp=exp, jti="t1").decode()), bench.named, bench.acts)
+    assert done["expires"] is None
+    assert bench.rebuild().is_revoked(HANDLES["token"])
+    assert Revoked(HANDLES["token"]) in bench.changes
+
+
+@pytest.mark.parametrize("year", [2262, 2263, 2555, 9999])
+def test_a_certificate_that_never_ends_is_refused_for_good(bench: Bench, year: int) -> None:
+    """RFC 5280 section 4.1.2.5 has devices without an end say 99991231235959Z."""
+    leaf = Authority().issue(end=datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC))
+    done = bench.desk.certificate(OfCertificate(pem=leaf.pem), bench.named, bench.acts)
+    assert done["expires"] is None
+    assert bench.rebuild().is_revoked(certificate_handle(leaf.fingerprint))
 
 
 def test_erasing_a_person_takes_the_name_from_what_revoked_them(bench: Bench) -> None:
