@@ -26,6 +26,7 @@ class Match(NamedTuple):
 
     route: int
     params: Mapping[str, str]
+    named: bool = True  # whether the pattern names the method, and does not just take any
 
 
 class NotAllowed(NamedTuple):
@@ -214,10 +215,11 @@ class Router:
 
     def _matched(self, entry: _Entry, shape: _Shape, segments: tuple[str, ...]) -> Match:
         route = entry & _ROUTE
-        names = self._kinds[entry >> _KIND].names
-        if not names:
-            return Match(route, NOTHING)
-        return Match(route, {name: segments[at] for name, at in zip(names, shape.params, strict=True)})
+        kind = self._kinds[entry >> _KIND]
+        named = kind.methods is not None
+        if not kind.names:
+            return Match(route, NOTHING, named)
+        return Match(route, {name: segments[at] for name, at in zip(kind.names, shape.params, strict=True)}, named)
 
     def _for_method(self, found: _Entry | list[_Entry], method: str) -> _Entry:
         """The entry for a method, one that names it before one that takes any; -1: there is none."""

@@ -52,7 +52,7 @@ class Live:
             return Refusal(problem.reason, (), problem.note)
         method = head.method
         found = self._router.match(method, head.hostname, target.segments)
-        if isinstance(found, NotAllowed) or (found is None and method == "OPTIONS"):
+        if method == "OPTIONS" and not (isinstance(found, Match) and found.named):
             wanted = is_preflight(head)
             if wanted is not None:
                 other = self._router.match(wanted, head.hostname, target.segments)

@@ -19,6 +19,7 @@ from interlock.gateway.state import CONTROL_SILENT, WorkerState
 from interlock.model import ANONYMOUS
 from interlock.snapshot import (
     ChangeLog,
+    CorsSpec,
     CounterTable,
     IssuerSpec,
     LimitSpec,
@@ -174,11 +175,13 @@ def test_another_digest_of_the_same_files_is_another_pool(desk: Desk) -> None:
 
 def route(number: int, **other: Any) -> RouteSpec:
     spec: dict[str, Any] = {
+        "id": f"r{number}",
+        "patterns": [PatternSpec(None, "", [f"r{number}", "{id}"])],
         "authenticate": [["jwt"]],
         "permission": "call",
         "limits": [LimitSpec(5, SECOND, 0, "address")],
     }
-    return RouteSpec(f"r{number}", [PatternSpec(None, "", [f"r{number}", "{id}"])], "up", **{**spec, **other})
+    return RouteSpec(service="up", **{**spec, **other})
 
 
 def test_routes_that_ask_the_same_share_it_and_others_do_not(desk: Desk) -> None:
@@ -238,6 +241,43 @@ def test_parameters_and_segments_are_kept_only_where_they_are_asked_for(desk: De
         assert matched.target.path == f"/r{number}/7"
         found.append((dict(matched.params), matched.target.segments))
     assert found == [({}, ()), ({"id": "7"}, ("r1", "7")), ({"id": "7"}, ("r2", "7"))]
+
+
+def asked_before(desk: Desk, path: bytes, *fields: bytes) -> tuple[str, bool]:
+    """What OPTIONS of a path comes to: a route, and whether that answers it itself."""
+    lines = b"".join(field + b"\r\n" for field in fields)
+    matched = desk.state.live.match(parse_request_head(b"OPTIONS %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (path, lines)))
+    assert isinstance(matched, Matched)
+    return matched.route.id, matched.preflight
+
+
+def test_a_route_for_any_method_answers_preflights_itself(desk: Desk) -> None:
+    """A browser sends no credential with them, so a route that asked for one would be closed to all pages."""
+    cors = CorsSpec(["https://app.example"])
+    patterns = {
+        "any": PatternSpec(None, "", ["any"]),
+        "own": PatternSpec(["GET", "OPTIONS"], "", ["own"]),
+        "mixed": PatternSpec(None, "", ["mixed"]),
+        "mixed-options": PatternSpec(["OPTIONS"], "", ["mixed"]),
+        "read": PatternSpec(["GET"], "", ["below", "read"]),
+        "below": PatternSpec(None, "", ["below"], prefix=True),
+        "plain": PatternSpec(None, "", ["plain"]),
+    }
+    routes = [
+        route(number, id=name, patterns=[pattern], cors=None if name in ("below", "plain") else cors)
+        for number, (name, pattern) in enumerate(patterns.items())
+    ]
+    desk.publish(OLD, routes)
+    desk.follow()
+    preflight = (b"Origin: https://app.example", b"Access-Control-Request-Method: GET")
+    assert asked_before(desk, b"/any", *preflight) == ("any", True)
+    assert asked_before(desk, b"/own", *preflight) == ("own", False), "it names OPTIONS"
+    assert asked_before(desk, b"/mixed", *preflight) == ("mixed-options", False), "as does another route for it"
+    assert asked_before(desk, b"/below/read", *preflight) == ("read", True), "the call itself would come to that"
+    assert asked_before(desk, b"/below/other", *preflight) == ("below", False)
+    assert asked_before(desk, b"/plain", *preflight) == ("plain", False)
+    for fields in ((), preflight[:1], preflight[1:], (preflight[0], b"Access-Control-Request-Method: BREW")):
+        assert asked_before(desk, b"/any", *fields) == ("any", False), "this is no preflight"
 
 
 def test_without_control_it_serves_for_max_stale_and_no_longer(desk: Desk) -> None:
