@@ -240,7 +240,10 @@ def _one_principal(parts: tuple[Identity, ...]) -> bool:
 
 
 def _merge(parts: tuple[Identity, ...]) -> Identity:
-    """One identity: the principal's own roles from every part that names it, the rest from the first that has it."""
+    """One identity: the principal's own roles from every part that names it, the rest from the first that has it.
+
+    What a token says, and that its handle comes first, does not depend on the order in which a route names the parts.
+    """
     first = next((part for part in parts if "mtls" not in part.methods), parts[0])
     token = next((part for part in parts if "jwt" in part.methods), first)
     same = [part for part in parts if part.principal == first.principal]
@@ -252,13 +255,13 @@ def _merge(parts: tuple[Identity, ...]) -> Identity:
         roles=frozenset().union(*(part.roles for part in same)),
         permissions=frozenset().union(*(part.permissions for part in same)),
         scopes=frozenset().union(*(part.scopes for part in same)),
-        claims=first.claims,
+        claims=token.claims,
         issuer=next((part.issuer for part in parts if part.issuer), ""),
         trust=next((part.trust for part in parts if part.trust), ""),
         not_before=max(part.not_before for part in parts),
         expires=min(ends) if ends else 0,
         networks=tuple(network for part in parts for network in part.networks),
-        handles=first.handles + tuple(handle for part in parts if part is not first for handle in part.handles),
+        handles=token.handles + tuple(handle for part in parts if part is not token for handle in part.handles),
         certificate=next((part.certificate for part in parts if part.certificate), b""),
         bound_to=next((part.bound_to for part in parts if part.bound_to), b""),
         bound_key=next((part.bound_key for part in parts if part.bound_key), b""),
@@ -268,4 +271,5 @@ def _merge(parts: tuple[Identity, ...]) -> Identity:
         auth_time=token.auth_time,
         acr=token.acr,
         amr=token.amr,
+        api_key=next((part.handles[0] for part in parts if "api_key" in part.methods), b""),
     )

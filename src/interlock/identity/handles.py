@@ -1,8 +1,8 @@
 """The 32-byte names under which credentials can be revoked.
 
-An identity carries the handle of its credential first, then that of its principal, then those of whatever else it
-hangs on: revoking any of them refuses it. Names that an issuer gives (`jti`, `client_id`, `sid`) mean something with
-that issuer only. The prefixes are part of what is stored; they never change.
+An identity carries the handle of its credential first (of several, that of the token), then that of its principal, then
+those of whatever else it hangs on: revoking any of them refuses it. Names that an issuer gives (`jti`, `client_id`,
+`sid`) mean something with that issuer only. The prefixes are part of what is stored; they never change.
 """
 
 from __future__ import annotations

@@ -174,6 +174,9 @@ def _per_principal(identity: Identity, address: bytes) -> bytes:
 
 
 def _per_key(identity: Identity, address: bytes) -> bytes:
+    """By the API key rather than by a token beside it, of which there is another one whenever somebody asks."""
+    if identity.api_key:
+        return identity.api_key
     return identity.handles[0] if identity.handles else _per_principal(identity, address)
 
 

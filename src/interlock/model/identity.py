@@ -35,7 +35,7 @@ class Identity(msgspec.Struct, frozen=True, eq=False):
     not_before: int = 0  # wall ns
     expires: int = 0  # wall ns; 0: does not expire by itself
     networks: tuple[Any, ...] = ()  # ipaddress networks the credential may be used from; empty: anywhere
-    handles: tuple[bytes, ...] = ()  # 32-byte names under which this can be revoked
+    handles: tuple[bytes, ...] = ()  # 32-byte names under which this can be revoked; the token's own first, if any
     certificate: bytes = b""  # fingerprint of the certificate it was verified with
     bound_to: bytes = b""  # certificate fingerprint the token demands (`cnf.x5t#S256`), empty: unbound
     limit_key: bytes = b""  # 16 bytes naming the principal in counters
@@ -45,6 +45,7 @@ class Identity(msgspec.Struct, frozen=True, eq=False):
     auth_time: int = 0  # when somebody signed in, likewise; 0: unknown, or nobody did
     acr: str = ""  # how strongly, as the issuer calls it
     amr: tuple[str, ...] = ()  # by what (RFC 8176)
+    api_key: bytes = b""  # handle of the API key among several credentials
 
 
 _NOBODY = Principal("anonymous", "interlock", "anonymous")

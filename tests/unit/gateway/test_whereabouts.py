@@ -111,3 +111,20 @@ def test_the_table_hears_of_a_token_for_as_long_as_it_is_used(bench: Bench) -> N
         assert looked == (Sighting(False, False), False)
     looked = bench.workers[1].look(never, away, b"", NOW + 2 * HELD, SECOND + 2 * HELD)
     assert looked == (Sighting(True, False), True)
+
+
+@pytest.mark.parametrize("way", ["jwt+api_key", "api_key+jwt"])
+def test_a_stolen_token_is_known_again_beside_another_key(bench: Bench, way: str) -> None:
+    """It is the token that has a place: by whichever key the thief comes with, and no other token has that of this."""
+    desk = fakes.Desk()
+    keys = [desk.directory.mint(principal="user:login.example.com/alice")[1] for _ in range(2)]
+    home, away = (network_of(unmapped(address)) for address in ("192.0.2.7", "192.0.3.7"))
+
+    def look(presented: bytes, key: bytes, network: bytes) -> bool:
+        found = fakes.identity(desk.route(way)(presented, key, None, fakes.SOURCE, fakes.NOW))
+        return bench.workers[0].look(found, network, b"", fakes.NOW, SECOND)[0].moved
+
+    stolen, other = fakes.token(jti="t1"), fakes.token(jti="t2")
+    assert not look(stolen, keys[0], home)
+    assert look(stolen, keys[1], away)
+    assert not look(other, keys[0], away)

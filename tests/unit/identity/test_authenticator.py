@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from interlock.clock import SECOND
-from interlock.identity import certificate_handle, compile_authenticator, issuer_handle, key_handle, principal_handle
+from interlock.identity import (
+    certificate_handle,
+    compile_authenticator,
+    issuer_handle,
+    key_handle,
+    principal_handle,
+    token_handle,
+)
 from interlock.identity.dpop import ALGS
 from interlock.keys import mint
 from interlock.model import Identity, Pending, Reason, Refusal
@@ -193,6 +200,17 @@ def test_a_configured_mapping_makes_them_one() -> None:
     assert reason(at.route("jwt+mtls", trust="partners")(bob, None, LEAF.peer, SOURCE, NOW)) is (
         Reason.CREDENTIAL_MISMATCH
     )
+
+
+@pytest.mark.parametrize("parts", ["+".join(some) for some in itertools.permutations(("jwt", "api_key", "mtls"))])
+def test_what_a_token_says_is_what_it_says_however_the_route_names_it(parts: str) -> None:
+    at = desk(principals={URI: ALICE})
+    key_id, key = at.directory.mint(principal=ALICE)
+    who = identity(at.route(parts, trust="partners")(token(jti="t1", sid="s1"), key, LEAF.peer, SOURCE, NOW))
+    assert who.handles[0] == token_handle(ISSUER, "t1")
+    assert {key_handle(key_id), certificate_handle(LEAF.fingerprint)} < set(who.handles)
+    assert who.api_key == key_handle(key_id)
+    assert who.claims["sid"] == "s1"
 
 
 def test_a_bound_token_does_not_vouch_for_a_third() -> None:

@@ -167,6 +167,20 @@ def test_a_risky_key_is_not_asked_to_sign_in() -> None:
     assert refusal.reason is Reason.RISK_TOO_HIGH
 
 
+@pytest.mark.parametrize("way", ["jwt+api_key", "api_key+jwt"])
+def test_of_a_key_beside_a_token_the_token_is_what_another_sign_in_leaves_behind(way: str) -> None:
+    for handle in (*ANEW, None):
+        desk = Desk()
+        key_id, key = desk.directory.mint(principal="user:login.example.com/alice")
+        who = identity(desk.route(way)(token(**ALL), key, None, SOURCE, NOW))
+        desk.directory.risks[handle or key_handle(key_id)] = 80
+        refusal = judge(desk, risk=60)(who, NOW)
+        if handle:
+            told(refusal)
+        else:
+            assert refusal == Refusal(Reason.RISK_TOO_HIGH, (), "risk 80")
+
+
 def test_where_no_route_asks_a_risk_refuses_nothing() -> None:
     desk = Desk()
     desk.directory.risks[LASTING[0]] = 100

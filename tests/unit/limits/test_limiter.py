@@ -11,6 +11,7 @@ from interlock.limits import Verdict, compile_limits
 from interlock.model import ANONYMOUS, Identity, Principal, Reason
 from interlock.snapshot import CounterTable, LimitSpec
 from interlock.snapshot.counters import Cell
+from tests.unit.identity import fakes
 
 S = 1_000_000_000
 NOW = 1_700_000_000 * S
@@ -59,6 +60,17 @@ def test_whom_it_counts(table: CounterTable, per: str, alice: int, alice_too: in
     assert passes(limit, ALICE, b"net 1") == alice
     assert passes(limit, ALICE_TOO, b"net 1") == alice_too
     assert passes(limit, BOB, b"net 2") == bob_elsewhere
+
+
+@pytest.mark.parametrize("way", ["jwt+api_key", "api_key+jwt"])
+def test_a_key_is_counted_as_one_whatever_tokens_come_with_it(table: CounterTable, way: str) -> None:
+    """Else who holds it has as many calls as there are tokens to be had."""
+    desk = fakes.Desk()
+    _, key = desk.directory.mint(principal="user:login.example.com/alice")
+    route = desk.route(way)
+    limit = compiled(table, LimitSpec(1, S, 3, "key"))
+    tokens = [fakes.token(jti=f"t{number}") for number in range(3)]
+    assert sum(passes(limit, fakes.identity(route(one, key, None, fakes.SOURCE, fakes.NOW))) for one in tokens) == 3
 
 
 def test_routes_are_counted_apart_and_the_same_route_together(table: CounterTable) -> None:
