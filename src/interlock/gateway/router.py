@@ -26,7 +26,7 @@ class Match(NamedTuple):
 
     route: int
     params: Mapping[str, str]
-    named: bool = True  # whether the pattern names the method, and does not just take any
+    named: bool  # whether the pattern names the method, and does not just take any
 
 
 class NotAllowed(NamedTuple):

@@ -118,7 +118,7 @@ def test_every_one_of_many_is_found(count: int) -> None:
     )
     for number in range(count):
         found = routes.match("GET", f"h{number % 7}.example", (f"service{number}", "items", "x"))
-        assert found == Match(number, {"item": "x"})
+        assert found == Match(number, {"item": "x"}, named=True)
 
 
 # -- against a model that looks at every route
