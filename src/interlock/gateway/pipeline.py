@@ -294,7 +294,8 @@ class Pipeline:
         peer = call.peer
         direct = call.source == peer.address  # else what is known of the connection is the proxy's
         network = peer.network if direct else network_of(unmapped(call.source))
-        sighting, news = self._seen.look(identity, network, peer.program if direct else b"", now, call.started)
+        program = peer.program if direct else b""
+        sighting, news = self._seen.look(identity, network, program, now, call.started, route.same_network)
         if news:
             self._calls.moved(call, identity, "network" if sighting.moved else "program")
         if route.same_network and (sighting.moved or not sighting.known):

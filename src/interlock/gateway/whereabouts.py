@@ -27,15 +27,20 @@ class Whereabouts:
         self._told: dict[bytes, set[tuple[bytes, bytes]]] = {}
 
     def look(
-        self, identity: Identity, network: bytes, program: bytes, now: int, monotonic: int
+        self, identity: Identity, network: bytes, program: bytes, now: int, monotonic: int, asked: bool
     ) -> tuple[Sighting, bool]:
-        """How a token's place compares, and whether that is news. `network`: of `peer.network_of`; `now` in wall ns."""
+        """How a token's place compares, and whether that is news.
+
+        `network`: of `peer.network_of`; `now` in wall ns; `asked`: whether the route refuses one that moved.
+        """
         token = identity.handles[0]
         known = self._known.get(token)
         if known is not None and known[0] == network and known[1] == program and monotonic < known[2]:
             return known[3], False
         until = monotonic + max(0, identity.expires - now)
-        sighting = self._table.see(token, _around(network), program, until=until, now=monotonic)
+        sighting = self._table.see(
+            token, identity.limit_key, _around(network), program, asked=asked, until=until, now=monotonic
+        )
         if len(self._known) >= KNOWN:
             self._known.clear()
             self._told.clear()

@@ -1,13 +1,17 @@
 """Shared memory of where tokens were first seen: in which network, under which TLS fingerprint, by any worker.
 
     header   16 words: magic, buckets, and a salt of 32 bytes
-    buckets  80 words each: of 16 places, the low and high halves of the token's fingerprint, network, program, end
+    buckets  160 words each: of 32 places, the low and high halves of the token's fingerprint, network, program, end
 
 A place is taken when a token is first seen, until the token ends (ns of the monotonic clock) or was not seen in that
 network for a week, since issuers write tokens that never end. It is never given up earlier: a full bucket is an answer.
 A bucket is a stripe: it is changed only by the holder of its range lock (`fcntl`), which the kernel releases when the
 holder dies. Everything in it is hashed under the table's salt; it says where nobody is. The table is lost when the
 node starts anew: then every token is seen for the first time.
+
+Where a route asks for this, a token without a place is refused, and anybody with a token may call others. So half of
+each bucket is kept for tokens that are first seen where it is asked for. And those of one principal, however many, go
+to a 32nd of the buckets, which differ from those of any other principal: a flood of them refuses its own, and few.
 """
 
 from __future__ import annotations
@@ -24,14 +28,16 @@ from typing import NamedTuple
 from interlock.clock import SECOND
 from interlock.snapshot.shared import attach, make
 
-MAGIC = int.from_bytes(b"ILKSEEN1", "little")
-SLOTS = 1 << 17  # 5 MiB
+MAGIC = int.from_bytes(b"ILKSEEN2", "little")
+SLOTS = 1 << 18  # 10 MiB
 HELD = 7 * 86_400 * SECOND  # for how long a token that is not seen at home keeps its place
 
 _HEADER = 16
 _BUCKETS, _SALT = 1, 4  # words; the salt has 32 bytes
-_PLACES = 16
+_PLACES = 32
+_KEPT = 16  # of these, for tokens that are first seen where it is asked for
 _BUCKET = 5 * _PLACES  # words
+_SHARE = 32  # one principal's part of the buckets
 _PATIENCE = 0.05  # seconds to wait for a bucket whose holder does not run
 
 
@@ -69,45 +75,55 @@ class SightingTable:
         self._memory.close()
         os.close(self._fd)
 
-    def see(self, token: bytes, network: bytes, program: bytes, *, until: int, now: int) -> Sighting:
+    def see(
+        self, token: bytes, holder: bytes, network: bytes, program: bytes, *, asked: bool, until: int, now: int
+    ) -> Sighting:
         """Compare with the first sighting of a token (its handle), or make this the first.
 
-        `program`: TLS fingerprint, empty where there is none; two are compared, never one with none. `until`, when
-        the token ends, and `now` in ns of the monotonic clock.
+        `holder`: whose it is. `program`: TLS fingerprint, empty where there is none; two are compared, never one with
+        none. `asked`: whether it is refused where it moved. `until`, when the token ends, and `now` in ns of the
+        monotonic clock.
         """
         until = min(until, now + HELD)
-        digest = blake2b(token, digest_size=24, key=self._salt).digest()
-        bucket = int.from_bytes(digest[:8], "little") % self._buckets
-        low, high = int.from_bytes(digest[8:16], "little") or 1, int.from_bytes(digest[16:], "little")
+        bucket, low, high = self._place(token, holder)
         where, what = self._hash(b"n" + network), self._hash(b"p" + program) if program else 0
         if not self._lock(bucket):
             return Sighting(False, False, known=False)
         try:
-            return self._compare(_HEADER + bucket * _BUCKET, (low, high, where, what), until, now)
+            base = _HEADER + bucket * _BUCKET
+            return self._compare(base, (low, high, where, what), 0 if asked else _KEPT, until, now)
         finally:
             lockf(self._fd, LOCK_UN, 1, bucket)
 
-    def _compare(self, base: int, seen: tuple[int, int, int, int], until: int, now: int) -> Sighting:
-        """MUST be called under the bucket's lock."""
+    def _compare(self, base: int, seen: tuple[int, int, int, int], first: int, until: int, now: int) -> Sighting:
+        """`first`: the place from which on it may take one. MUST be called under the bucket's lock."""
         words = self._words
         low, high, where, what = seen
-        columns = [words[base + n * _PLACES : base + (n + 1) * _PLACES].tolist() for n in range(5)]
-        lows, highs, networks, programs, ends = columns
-        for place in range(_PLACES):
-            if lows[place] == low and highs[place] == high and ends[place] > now:
-                if not programs[place]:
-                    words[base + 3 * _PLACES + place] = what
-                if networks[place] == where and ends[place] < until:
-                    words[base + 4 * _PLACES + place] = until
-                changed = bool(what and programs[place] and what != programs[place])
-                return Sighting(networks[place] != where, changed)
-        for place in range(_PLACES):
+        highs, networks, programs, last = (base + column * _PLACES for column in range(1, 5))
+        lows, ends = words[base:highs].tolist(), words[last : last + _PLACES].tolist()
+        if low in lows:
+            for place in range(_PLACES):
+                if lows[place] == low and words[highs + place] == high and ends[place] > now:
+                    moved, program = words[networks + place] != where, words[programs + place]
+                    if not program:
+                        words[programs + place] = what
+                    if not moved and ends[place] < until:
+                        words[last + place] = until
+                    return Sighting(moved, bool(what and program and what != program))
+        for place in range(first, _PLACES):
             if ends[place] <= now:
                 # The end comes last: what a killed holder leaves is a free place.
                 for column, value in enumerate((low, high, where, what, until)):
                     words[base + column * _PLACES + place] = value
                 return Sighting(False, False)
         return Sighting(False, False, known=False)
+
+    def _place(self, token: bytes, holder: bytes) -> tuple[int, int, int]:
+        """Bucket and fingerprint, by hashes keyed with the table's own salt: nobody outside can choose them."""
+        digest = blake2b(token, digest_size=24, key=self._salt).digest()
+        share = int.from_bytes(digest[:8], "little") % max(1, self._buckets // _SHARE)
+        bucket = self._hash(b"h" + share.to_bytes(8, "little") + holder) % self._buckets
+        return bucket, int.from_bytes(digest[8:16], "little") or 1, int.from_bytes(digest[16:], "little")
 
     def _hash(self, text: bytes) -> int:
         return int.from_bytes(blake2b(text, digest_size=8, key=self._salt).digest(), "little") or 1

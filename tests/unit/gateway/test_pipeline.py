@@ -195,8 +195,10 @@ def test_an_address_that_a_proxy_names_has_no_fingerprint() -> None:
     house.pipeline.handle(house.call(b"X-Forwarded-For: 192.0.2.7", peer=peer))
     own = Peer("192.0.2.7")
     own.program = b"program1"
+    house.route.same_network = True
     house.pipeline.handle(house.call(peer=own))
     assert [(place[1], place[2]) for place in seen] == [(b"\xc0\0\2\7", b""), (b"\xc0\0\2\7", b"program1")]
+    assert [place[5] for place in seen] == [False, True], "whether the route asks is said"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def of(number: int = 1) -> Identity:
     principal = Principal("user", "login.example.com", "alice")
     return Identity(
         principal, str(principal), ("jwt",), issuer="https://login", expires=NOW + 60 * SECOND,
-        handles=(number.to_bytes(32, "big"),),
+        handles=(number.to_bytes(32, "big"),), limit_key=number.to_bytes(16, "big"),
     )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ class Bench:
 
     def look(self, address: str, program: bytes = PROGRAM, worker: int = 0, number: int = 1) -> tuple[Sighting, bool]:
         network = network_of(unmapped(address))
-        return self.workers[worker].look(of(number), network, program, NOW, SECOND)
+        return self.workers[worker].look(of(number), network, program, NOW, SECOND, True)
 
 
 @pytest.fixture
@@ -83,13 +83,13 @@ def test_the_usual_place_costs_no_look_into_the_table(bench: Bench, monkeypatch:
 
 
 def test_what_could_not_be_remembered_is_tried_again(tmp_path: Path) -> None:
-    SightingTable.create(tmp_path / "small", 16).close()
+    SightingTable.create(tmp_path / "small", 32).close()
     worker = Whereabouts(SightingTable.open(tmp_path / "small"))
     network = network_of(unmapped("192.0.2.7"))
-    for number in range(17):
-        sighting, _ = worker.look(of(number), network, b"", NOW, SECOND)
+    for number in range(33):
+        sighting, _ = worker.look(of(number), network, b"", NOW, SECOND, True)
     assert not sighting.known
-    assert worker.look(of(16), network, b"", NOW, 61 * SECOND)[0].known
+    assert worker.look(of(32), network, b"", NOW, 61 * SECOND, True)[0].known
 
 
 def test_a_token_that_never_ends_is_looked_at_like_any(bench: Bench) -> None:
@@ -98,8 +98,8 @@ def test_a_token_that_never_ends_is_looked_at_like_any(bench: Bench) -> None:
     found = fakes.identity(fakes.Desk().route("jwt")(presented, None, None, fakes.SOURCE, fakes.NOW))
     home, away = (network_of(unmapped(address)) for address in ("192.0.2.7", "192.0.3.7"))
     worker = bench.workers[0]
-    assert worker.look(found, home, b"", fakes.NOW, SECOND) == (Sighting(False, False), False)
-    assert worker.look(found, away, b"", fakes.NOW, SECOND) == (Sighting(True, False), True)
+    assert worker.look(found, home, b"", fakes.NOW, SECOND, True) == (Sighting(False, False), False)
+    assert worker.look(found, away, b"", fakes.NOW, SECOND, True) == (Sighting(True, False), True)
 
 
 def test_the_table_hears_of_a_token_for_as_long_as_it_is_used(bench: Bench) -> None:
@@ -107,9 +107,9 @@ def test_the_table_hears_of_a_token_for_as_long_as_it_is_used(bench: Bench) -> N
     home, away = (network_of(unmapped(address)) for address in ("192.0.2.7", "192.0.3.7"))
     never = msgspec.structs.replace(of(), expires=253_402_300_799 * SECOND)
     for passed in range(0, 2 * HELD, LASTS):
-        looked = bench.workers[0].look(never, home, b"", NOW + passed, SECOND + passed)
+        looked = bench.workers[0].look(never, home, b"", NOW + passed, SECOND + passed, True)
         assert looked == (Sighting(False, False), False)
-    looked = bench.workers[1].look(never, away, b"", NOW + 2 * HELD, SECOND + 2 * HELD)
+    looked = bench.workers[1].look(never, away, b"", NOW + 2 * HELD, SECOND + 2 * HELD, True)
     assert looked == (Sighting(True, False), True)
 
 
@@ -122,9 +122,22 @@ def test_a_stolen_token_is_known_again_beside_another_key(bench: Bench, way: str
 
     def look(presented: bytes, key: bytes, network: bytes) -> bool:
         found = fakes.identity(desk.route(way)(presented, key, None, fakes.SOURCE, fakes.NOW))
-        return bench.workers[0].look(found, network, b"", fakes.NOW, SECOND)[0].moved
+        return bench.workers[0].look(found, network, b"", fakes.NOW, SECOND, True)[0].moved
 
     stolen, other = fakes.token(jti="t1"), fakes.token(jti="t2")
     assert not look(stolen, keys[0], home)
     assert look(stolen, keys[1], away)
     assert not look(other, keys[0], away)
+
+
+def test_one_client_of_many_tokens_shuts_no_route_for_others(tmp_path: Path) -> None:
+    """The attack: all of them at a route that does not ask, then at one that does, until no other's finds a place."""
+    SightingTable.create(tmp_path / "sightings", 8192).close()
+    worker = Whereabouts(SightingTable.open(tmp_path / "sightings"))
+    desk, network = fakes.Desk(), network_of(unmapped("192.0.2.7"))
+    one = fakes.identity(desk.jwt.verify(fakes.token(sub="mallory"), fakes.NOW))
+    for number in range(3 * 8192):
+        many = msgspec.structs.replace(one, handles=(number.to_bytes(32, "big"),))
+        worker.look(many, network, b"", fakes.NOW, SECOND, number > 8192)
+    known = [worker.look(of(number), network, b"", NOW, SECOND, True)[0].known for number in range(100_000, 100_500)]
+    assert known.count(False) < 60

@@ -26,8 +26,10 @@ def table(tmp_path: Path) -> SightingTable:
     return SightingTable.create(tmp_path / "sightings", 1024)
 
 
-def see(table: SightingTable, network: bytes = HOME, program: bytes = ONE, number: int = 1, **times: Any) -> Sighting:
-    return table.see(name(number), network, program, **{"until": 1000, "now": 1, **times})
+def see(table: SightingTable, network: bytes = HOME, program: bytes = ONE, number: int = 1, **how: Any) -> Sighting:
+    """Each token is somebody else's, but for what is said."""
+    told = {"holder": name(number), "asked": True, "until": 1000, "now": 1, **how}
+    return table.see(name(number), network=network, program=program, **told)
 
 
 def test_the_first_sighting_counts(table: SightingTable) -> None:
@@ -69,12 +71,44 @@ def test_a_token_that_never_ends_has_a_place_for_as_long_as_it_is_seen_at_home(
 
 
 def test_nothing_is_given_up_early(tmp_path: Path) -> None:
-    table = SightingTable.create(tmp_path / "small", 16)
-    for number in range(16):
+    table = SightingTable.create(tmp_path / "small", 32)
+    for number in range(32):
         assert see(table, number=number, until=100 + number) == SAME
     assert see(table, number=99) == FULL
     assert see(table, AWAY, number=0) == MOVED
     assert see(table, number=99, now=100) == SAME, "in the place of the first that ended"
+
+
+def test_calls_of_routes_that_do_not_ask_take_no_room_of_those_that_do(tmp_path: Path) -> None:
+    """The attack: with tokens that open next to nothing, all places are taken, and nobody's finds one where it must."""
+    table = SightingTable.create(tmp_path / "small", 32)
+    found = [see(table, number=number, asked=False) for number in range(200)]
+    assert found.count(SAME) == 16
+    assert [see(table, number=number) for number in range(1000, 1016)] == [SAME] * 16
+    assert see(table, number=2000) == FULL
+
+
+def test_it_is_one_place_whether_a_route_asks_for_it_or_not(table: SightingTable) -> None:
+    """Else who has stolen a token would be at home with it where nobody has used it yet."""
+    for number, first in enumerate((False, True)):
+        assert see(table, number=number, asked=first) == SAME
+        assert see(table, AWAY, number=number, asked=not first) == MOVED
+        assert see(table, AWAY, number=number, asked=first) == MOVED
+        assert see(table, number=number, asked=not first) == SAME
+
+
+def test_who_has_many_tokens_fills_his_own_room_and_hardly_any_of_others(tmp_path: Path) -> None:
+    """The attack: one client gets tokens for as long as it takes, each good for a week, and uses them all."""
+    table = SightingTable.create(tmp_path / "sightings", 8192)
+    found = [see(table, number=number, holder=b"attacker") for number in range(3 * 8192)]
+    assert 0 < found.count(SAME) <= 8192 // 32
+    assert see(table, number=50_000, holder=b"attacker") == FULL
+    others = range(100_000, 101_000)
+    refused = [number for number in others if see(table, number=number) == FULL]
+    assert len(refused) < 100, "where they share a bucket: one of 32, or so"
+    for number in refused:
+        again = range(1000 * number, 1000 * number + 30)
+        assert SAME in [see(table, number=other, holder=name(number)) for other in again], "another token helps"
 
 
 def test_processes_share_it(tmp_path: Path, table: SightingTable) -> None:
@@ -94,7 +128,7 @@ def test_processes_share_it(tmp_path: Path, table: SightingTable) -> None:
 
 
 def test_a_holder_that_does_not_run_is_not_waited_for(tmp_path: Path) -> None:
-    table = SightingTable.create(tmp_path / "small", 16)
+    table = SightingTable.create(tmp_path / "small", 32)
     fork = multiprocessing.get_context("fork")
     held, over = fork.Event(), fork.Event()
 
@@ -115,7 +149,7 @@ def test_a_holder_that_does_not_run_is_not_waited_for(tmp_path: Path) -> None:
     assert see(table) == SAME
 
 
-@pytest.mark.parametrize("data", [b"", b"x" * 128, b"ILKSEEN1" + bytes(120)])
+@pytest.mark.parametrize("data", [b"", b"x" * 128, b"ILKSEEN2" + bytes(120)])
 def test_what_is_no_table(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "table"
     path.write_bytes(data)
@@ -126,7 +160,7 @@ def test_what_is_no_table(tmp_path: Path, data: bytes) -> None:
 
 
 def test_nothing_in_it_says_where_anybody_is(tmp_path: Path, table: SightingTable) -> None:
-    table.see(b"t" * 32, b"network1", b"program1", until=1000, now=1)
+    table.see(b"t" * 32, b"h" * 16, b"network1", b"program1", asked=True, until=1000, now=1)
     data = (tmp_path / "sightings").read_bytes()
-    assert not any(text in data for text in (b"t" * 8, b"network1", b"program1"))
+    assert not any(text in data for text in (b"t" * 8, b"h" * 8, b"network1", b"program1"))
     assert (tmp_path / "sightings").stat().st_mode & 0o777 == 0o600
