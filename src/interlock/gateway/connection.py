@@ -107,6 +107,8 @@ class Http1Connection:
         self._reader.feed(data)
         if self._call is None:
             self._next_request()
+            if not self._closing and self._reader.buffered > max(BUFFERED, self._listener.limits.head_size):
+                self._pause()  # whole requests, which wait for their turn: a head that is still to come fits
         elif self._reading_body:
             self._progress += len(data)
             self._pump()

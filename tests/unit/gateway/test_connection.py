@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
+
+from interlock.gateway.connection import BUFFERED
+from interlock.gateway.http1 import ReadLimits
 from interlock.model import Reason, Refusal
 from tests.unit.gateway.wires import Desk
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+PIECE = 64 * 1024  # what the loop reads at once
+
+
+def sent(desk: Desk, data: bytes, at: int = 0) -> int:
+    """How far a caller who has sent `at` bytes of it gets before nothing more is read."""
+    while at < len(data) and desk.transport.reading:
+        desk.connection.data_received(data[at : at + PIECE])
+        at = min(at + PIECE, len(data))
+    return at
 
 
 def test_who_takes_no_answers_is_asked_for_no_more_requests() -> None:
@@ -18,6 +31,67 @@ def test_who_takes_no_answers_is_asked_for_no_more_requests() -> None:
     desk.connection.resume_writing()
     desk.run_soon()
     assert len(desk.pipeline.calls) == 2
+
+
+def test_who_takes_no_answers_is_not_read_without_end() -> None:
+    desk = Desk()
+    desk.connection.data_received(GET)
+    desk.connection.pause_writing()
+    desk.answer()
+    flood = GET * 8_000
+    taken = sent(desk, flood)
+    assert taken <= BUFFERED + PIECE
+    assert desk.connection._reader.buffered == taken
+    desk.pipeline.refuses = True
+    desk.connection.resume_writing()
+    while desk.soon or taken < len(flood):
+        desk.run_soon()
+        taken = sent(desk, flood, taken)
+    assert len(desk.pipeline.calls) == 8_001
+    assert desk.transport.reading
+
+
+def test_requests_that_come_faster_than_they_are_refused_wait_at_the_caller() -> None:
+    desk = Desk()
+    desk.pipeline.refuses = True
+    flood = GET * 8_000
+    taken = most = 0
+    while desk.soon or taken < len(flood):
+        taken = sent(desk, flood, taken)
+        most = max(most, desk.connection._reader.buffered)
+        desk.run_soon()
+    assert most <= BUFFERED + PIECE
+    assert len(desk.pipeline.calls) == 8_000
+    assert desk.transport.reading
+
+
+@pytest.mark.parametrize("stalled", [False, True])
+def test_a_head_larger_than_the_buffer_gets_through(stalled: bool) -> None:
+    desk = Desk(ReadLimits(head_size=8 * BUFFERED))
+    large = b"GET /a HTTP/1.1\r\nHost: a\r\nX-A: " + b"a" * (8 * BUFFERED - 50) + b"\r\n\r\n"
+    if stalled:
+        desk.connection.pause_writing()
+    taken = sent(desk, large * 2)
+    if stalled:
+        assert desk.pipeline.calls == []
+        desk.connection.resume_writing()
+    for _ in range(2):
+        desk.run_soon()
+        taken = sent(desk, large * 2, taken)
+        desk.answer()
+    assert len(desk.pipeline.calls) == 2
+    assert taken == len(large * 2)
+    assert desk.transport.reading
+
+
+def test_what_follows_a_last_request_is_read_and_forgotten() -> None:
+    """Nobody would see the answer if the connection ended with bytes of the caller's unread."""
+    desk = Desk()
+    desk.pipeline.refuses = True
+    flood = b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + GET * 8_000
+    desk.connection.data_received(flood)
+    assert desk.transport.ended
+    assert desk.transport.reading
 
 
 def test_a_stalled_caller_between_two_calls_is_given_up() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from interlock.gateway.call import Call
 from interlock.gateway.connection import Http1Connection
-from interlock.gateway.http1.limits import REQUEST_LIMITS
+from interlock.gateway.http1.limits import REQUEST_LIMITS, ReadLimits
 from interlock.gateway.peer import Peer
 
 
@@ -52,7 +52,7 @@ class FakeTransport:
 
 
 class FakePipeline:
-    """Admits every call and leaves it to the test; `raises` makes `handle` fail."""
+    """Admits every call and leaves it to the test; `raises` makes `handle` fail, `refuses` answers at once."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -60,6 +60,7 @@ class FakePipeline:
         self.failures: list[Call] = []
         self.refusals: list[object] = []
         self.raises: Exception | None = None
+        self.refuses = False
 
     def monotonic(self) -> int:
         return 0
@@ -68,6 +69,8 @@ class FakePipeline:
         self.calls.append(call)
         if self.raises is not None:
             raise self.raises
+        if self.refuses:
+            call.stream.send_whole(404, [], b"")
 
     def failed(self, call: Call) -> None:
         self.failures.append(call)
@@ -82,12 +85,12 @@ class FakePipeline:
 class Desk:
     """One connection of a caller, its listener's clock, and what the loop was asked to do soon."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: ReadLimits = REQUEST_LIMITS) -> None:
         self.time = 100.0
         self.soon: list[Callable[[], None]] = []
         self.pipeline = FakePipeline()
         self.listener = SimpleNamespace(
-            limits=REQUEST_LIMITS,
+            limits=limits,
             times=SimpleNamespace(head=10.0, body=30.0, idle=60.0),
             pipeline=self.pipeline,
             loop=SimpleNamespace(call_soon=self.soon.append),
