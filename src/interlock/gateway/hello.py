@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
+HELLO_BYTES = 16 * 1024  # what is looked at of a connection, records and all
 HANDSHAKE = 22
 CLIENT_HELLO = 1
 NO_HELLO = b"\0"  # read as something that is none
@@ -81,24 +82,32 @@ def _is_grease(number: int) -> bool:
 
 
 def _handshake(data: bytes) -> bytes:
-    """The ClientHello's body, put together from as many records as it was cut into."""
-    message = b""
+    """The ClientHello's body, put together from as many records as it was cut into.
+
+    Empty for what is none, and for what would be waited for in vain: an empty record, which nobody may send (RFC 8446
+    section 5.1), brings nothing nearer, and a length beyond what is looked at has no end here.
+    """
+    message = bytearray()
+    at = 0
     while True:
-        if len(data) < 5:
+        if len(data) < at + 5:
             raise Incomplete
-        size = int.from_bytes(data[3:5], "big")
-        if data[0] != HANDSHAKE:
+        size = int.from_bytes(data[at + 3 : at + 5], "big")
+        if data[at] != HANDSHAKE or size == 0:
             return b""
-        if len(data) < 5 + size:
+        at += 5
+        if len(data) < at + size:
             raise Incomplete
-        message += data[5 : 5 + size]
-        data = data[5 + size :]
+        message += data[at : at + size]
+        at += size
         if len(message) >= 4:
             if message[0] != CLIENT_HELLO:
                 return b""
-            length = int.from_bytes(message[1:4], "big")
-            if len(message) >= 4 + length:
-                return message[4 : 4 + length]
+            end = 4 + int.from_bytes(message[1:4], "big")
+            if end > HELLO_BYTES - 5:
+                return b""
+            if len(message) >= end:
+                return bytes(message[4:end])
 
 
 def _server_name(body: bytes) -> str:

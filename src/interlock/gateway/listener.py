@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from interlock.addresses import unmapped
 from interlock.gateway.connection import Http1Connection, TlsConnection
-from interlock.gateway.hello import NO_HELLO, Incomplete, fingerprint, server_name
+from interlock.gateway.hello import HELLO_BYTES, NO_HELLO, Incomplete, fingerprint, server_name
 from interlock.gateway.http1 import ReadLimits
 from interlock.gateway.peer import Peer, network_of
 from interlock.gateway.tls import Certificates, answering
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from interlock.gateway.pipeline import Pipeline
 
 ACCEPTS = 64  # connections taken from the backlog before others get their turn
-HELLO_BYTES = 16 * 1024
-HELLO_PAUSE = 0.01  # seconds between looks at a ClientHello that comes in pieces
+HELLO_PAUSE = 0.01  # seconds before the second look at a ClientHello that comes in pieces; then ever longer
+HELLO_PAUSE_MOST = 0.5
 HANDSHAKE_TIMEOUT = 10.0
 
 
@@ -229,18 +229,22 @@ class Listener:
             await readable
         finally:
             self.loop.remove_reader(sock.fileno())
+        seen = 0
+        pause = HELLO_PAUSE
         while True:
             data = sock.recv(HELLO_BYTES, socket.MSG_PEEK)
             if not data:
                 raise ConnectionResetError("closed before the ClientHello")
-            try:
-                server_name(data)
-            except Incomplete:
-                if len(data) >= HELLO_BYTES:
-                    return NO_HELLO
-                await asyncio.sleep(HELLO_PAUSE)
-            else:
-                return data
+            if len(data) > seen:
+                seen = len(data)
+                try:
+                    server_name(data)
+                    return data
+                except Incomplete:
+                    if seen >= HELLO_BYTES:
+                        return NO_HELLO
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, HELLO_PAUSE_MOST)
 
 
 def _protocol(connection: Http1Connection) -> asyncio.Protocol:

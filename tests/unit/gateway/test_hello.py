@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.gateway.hello import NO_HELLO, Incomplete, fingerprint, server_name
+from interlock.gateway.hello import HELLO_BYTES, NO_HELLO, Incomplete, fingerprint, server_name
 
 
 def hello(name: str | None = "api.example.com", ciphers: str = "", alpn: list[str] | None = None) -> bytes:
@@ -80,6 +81,50 @@ def test_what_is_no_hello_has_no_name(raw: bytes) -> None:
         assert server_name(raw) == ""
     except Incomplete:
         assert raw[:1] == b"\x16"
+
+
+class Counted(bytes):
+    """Counts what is taken out of it, and out of what was taken."""
+
+    taken = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        if isinstance(found, int):
+            return found
+        Counted.taken += len(found)
+        return Counted(found)
+
+
+def flood(length: int, size: int) -> bytes:
+    """As much as is looked at of a hello that claims `length` bytes and comes in records of `size`."""
+    record = b"\x16\x03\x01" + size.to_bytes(2, "big") + bytes(size)
+    begin = b"\x16\x03\x01\x00\x04\x01" + length.to_bytes(3, "big")
+    return (begin + record * HELLO_BYTES)[:HELLO_BYTES]
+
+
+def test_a_hello_in_thousands_of_records_is_gone_through_once() -> None:
+    Counted.taken = 0
+    with pytest.raises(Incomplete):
+        server_name(Counted(flood(HELLO_BYTES - 9, 1)))
+    assert Counted.taken <= HELLO_BYTES
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_a_hello_that_never_comes_to_its_end_is_none_at_once(size: int) -> None:
+    Counted.taken = 0
+    raw = flood(0xFFFFFF if size else 1, size)
+    for end in (HELLO_BYTES // 2, HELLO_BYTES):
+        assert server_name(Counted(raw[:end])) == ""
+        assert fingerprint(raw[:end]) == b""
+    assert Counted.taken <= 64
+
+
+def test_the_longest_hello_that_there_is_room_for_is_read() -> None:
+    padding = HELLO_BYTES - len(made([], [(21, b"")]))
+    for more, whole in ((0, True), (1, False)):
+        raw = made([], [(21, bytes(padding + more))])
+        assert (fingerprint(raw) != b"") is whole
 
 
 def test_a_name_of_another_type_or_of_no_ascii_is_none() -> None:
