@@ -6,6 +6,7 @@ Only looks; OpenSSL decides. What cannot be read gives an empty name, never an e
 from __future__ import annotations
 
 import hashlib
+import re
 
 HELLO_BYTES = 16 * 1024  # what is looked at of a connection, records and all
 HANDSHAKE = 22
@@ -14,6 +15,7 @@ NO_HELLO = b"\0"  # read as something that is none
 SERVER_NAME = 0
 _PASSING = frozenset({SERVER_NAME, 16, 21, 35, 41, 42, 44})  # names, ALPN, padding, ticket, PSK, early data, cookie
 _COUNTED = {10: 2, 13: 2, 43: 1}  # groups, signature algorithms, versions: where their lists of numbers begin
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")  # goes to the record of handshakes that failed, which anybody can make
 
 
 class Incomplete(Exception):
@@ -21,7 +23,7 @@ class Incomplete(Exception):
 
 
 def server_name(data: bytes) -> str:
-    """The host name of the SNI extension (RFC 6066 section 3), lower case; "" if there is none.
+    """The host name of the SNI extension (RFC 6066 section 3), lower case; "" if there is none, or no plain one.
 
     Raises `Incomplete` while the hello has not arrived whole.
     """
@@ -125,6 +127,7 @@ def _server_name(body: bytes) -> str:
             if extension[2] != 0:
                 return ""
             length = int.from_bytes(extension[3:5], "big")
-            return extension[5 : 5 + length].decode("ascii").lower()
+            name = extension[5 : 5 + length].decode("ascii")
+            return name.lower() if _NAME.fullmatch(name) else ""
         at += 4 + size
     return ""

@@ -133,6 +133,37 @@ def test_a_name_of_another_type_or_of_no_ascii_is_none() -> None:
     assert server_name(HELLO[:at] + b"\xff" + HELLO[at + 1 :]) == ""
 
 
+def named(name: bytes) -> bytes:
+    """A hello with that name, whatever it is."""
+    entry = b"\0" + len(name).to_bytes(2, "big") + name
+    return made([b"\x13\x01"], [(0, len(entry).to_bytes(2, "big") + entry)])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"b" * 12_000,
+        b"b" * 256,
+        b"",
+        b"a.example\r\n",
+        b"a.example\n",
+        b"a.example\r\nlevel=error event=forged",
+        b"\x1b[31ma.example",
+        b"a.example\0",
+        b"a b",
+        b"a/b",
+        b'a"',
+    ],
+)
+def test_a_name_that_no_host_has_does_not_get_to_the_record(name: bytes) -> None:
+    assert server_name(named(name)) == ""
+
+
+@pytest.mark.parametrize("name", [b"a", b"b" * 255, b"_dmarc.XN--E1A-2.example.", b"192.0.2.1"])
+def test_a_name_that_a_host_may_have_is_read(name: bytes) -> None:
+    assert server_name(named(name)) == name.decode().lower()
+
+
 @given(st.binary(max_size=400))
 def test_any_bytes_give_a_name_or_wait_for_more(raw: bytes) -> None:
     try:
