@@ -28,7 +28,8 @@ _ORIGINS_KEPT: Final = 1024
 _PASSED_ON: Final = (b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-prefix")  # of a trusted proxy, as they are
 _TRACEPARENT: Final = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 _PORT: Final = re.compile(r"(?::[0-9]{1,5})?")
-_FORWARDED_PAIR: Final = re.compile(rb'([A-Za-z0-9\-]+)=(?:"([^"\\]*)"|([^\s";,=]+))')
+# A name is tried from its first letter only, and once: a long one without a value would be gone through from each.
+_FORWARDED_PAIR: Final = re.compile(rb'(?<![A-Za-z0-9\-])([A-Za-z0-9\-]++)=(?:"([^"\\]*)"|([^\s";,=]+))')
 
 _origins: Final[dict[tuple[str, str, bytes], bytes]] = {}
 
@@ -254,15 +255,19 @@ def _elements(value: bytes) -> list[bytes]:
     """Split at commas outside quotes; a field with an odd quote says nothing."""
     if value.count(b'"') % 2:
         return [b""]
-    parts = value.split(b'"')
-    elements = [b""]
-    for at, part in enumerate(parts):
+    elements: list[bytes] = []
+    pieces: list[bytes] = []  # of the present one, put together once: it may be of thousands
+    for at, part in enumerate(value.split(b'"')):
         if at % 2:
-            elements[-1] += b'"%b"' % part
-        else:
-            first, *others = part.split(b",")
-            elements[-1] += first
+            pieces.append(b'"%b"' % part)
+            continue
+        first, *others = part.split(b",")
+        pieces.append(first)
+        if others:
+            elements.append(b"".join(pieces))
+            pieces = [others.pop()]
             elements += others
+    elements.append(b"".join(pieces))
     return elements
 
 

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from interlock.gateway.fields import (
+    _FORWARDED_PAIR,
     _connected,
+    _elements,
+    _nodes,
     client_address,
     forwarded_head,
     origin_fields,
@@ -251,6 +254,72 @@ def test_asking_twice_gives_the_same() -> None:
 )
 def test_client_address(fields: tuple[bytes, ...], address: str | None) -> None:
     assert client_address(head(*fields), ip_address("10.0.0.1"), PROXIES) == address
+
+
+@pytest.mark.parametrize("flood", [b"a" * 30_000, b"a=" * 15_000, b"for=;" * 6_000, b'""' * 15_000, b'a="' * 10_000])
+def test_what_a_caller_makes_of_a_forwarded_field_does_not_hide_who_calls(flood: bytes) -> None:
+    request = head(b"Forwarded: " + flood + b", for=192.0.2.7")
+    assert client_address(request, ip_address("10.0.0.1"), PROXIES) == "192.0.2.7"
+
+
+def test_a_name_in_a_forwarded_field_is_tried_from_its_first_letter_only() -> None:
+    """Else every letter of a long one costs as much as all that follow it."""
+    name = b"a-1" * 1_000
+    for text in (name + b"=b", b";" + name + b'="b"'):
+        begin = text.index(b"a")
+        assert [at for at in range(len(text)) if _FORWARDED_PAIR.match(text, at)] == [begin]
+
+
+class Counted(bytes):
+    """Counts what is copied when it is put together with something, piece by piece."""
+
+    copied = 0
+
+    def split(self, *args: Any) -> list[Any]:
+        return [Counted(part) for part in super().split(*args)]
+
+    def __add__(self, other: Any) -> Counted:
+        Counted.copied += len(self) + len(other)
+        return Counted(bytes(self) + bytes(other))
+
+    def __radd__(self, other: Any) -> Counted:
+        return Counted(other) + self
+
+
+def test_a_forwarded_field_of_quotes_is_put_together_once() -> None:
+    value = Counted(b'"a"' * 10_000 + b",b")
+    assert _elements(value) == [b'"a"' * 10_000, b"b"]
+    assert Counted.copied <= len(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "elements"),
+    [
+        (b"", [b""]),
+        (b",", [b"", b""]),
+        (b"a,b,,c", [b"a", b"b", b"", b"c"]),
+        (b'"a,b",c', [b'"a,b"', b"c"]),
+        (b'a="b,c"d"e",f="g",', [b'a="b,c"d"e"', b'f="g"', b""]),
+        (b'a,b"c,"d,e,f', [b"a", b'b"c,"d', b"e", b"f"]),
+        (b'a,"', [b""]),
+    ],
+)
+def test_the_elements_of_a_forwarded_field(value: bytes, elements: list[bytes]) -> None:
+    assert _elements(value) == elements
+
+
+@pytest.mark.parametrize(
+    ("value", "nodes"),
+    [
+        (b'for="[2001:db8::1]:80";proto=https;by=x', [b"[2001:db8::1]:80"]),
+        (b"proto=http; FOR=a , for=b;for=c", [b"a", b"c"]),
+        (b'by="x"for=a,x-for=b,for-=c', [b"a", b"", b""]),
+        (b'for = a,for=,for="",for=a=for=b', [b"", b"", b"", b"b"]),
+        (b'for="a\\b",for=a\\b,=for=a', [b"", b"a\\b", b"a"]),
+    ],
+)
+def test_the_nodes_of_a_forwarded_field(value: bytes, nodes: list[bytes]) -> None:
+    assert _nodes(value) == nodes
 
 
 TRACE = b"0af7651916cd43dd8448eb211c80319c"
