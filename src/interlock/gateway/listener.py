@@ -8,6 +8,7 @@ is accepted from the supervisor's listening socket, held against the budgets, un
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Callable
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from interlock.gateway.pipeline import Pipeline
 
 ACCEPTS = 64  # connections taken from the backlog before others get their turn
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+ACCEPT_PAUSE = 0.2  # seconds before somebody is accepted again when there was nothing left to do it with
 HELLO_PAUSE = 0.01  # seconds before the second look at a ClientHello that comes in pieces; then ever longer
 HELLO_PAUSE_MOST = 0.5
 HANDSHAKE_TIMEOUT = 10.0
@@ -120,7 +123,7 @@ class Listener:
 
     def start(self) -> None:
         self._socket.setblocking(False)
-        self.loop.add_reader(self._socket.fileno(), self._accept)
+        self._listen()
 
     def drain(self) -> None:
         """Take no new connection; the kernel's queue stays with the socket, which the supervisor keeps."""
@@ -154,13 +157,20 @@ class Listener:
 
     # -- accepting
 
+    def _listen(self) -> None:
+        if not self.draining:
+            self.loop.add_reader(self._socket.fileno(), self._accept)
+
     def _accept(self) -> None:
         for _ in range(ACCEPTS):
             try:
                 sock, where = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError:  # out of descriptors: the rest waits in the kernel's queue
+            except OSError as problem:
+                if problem.errno in EXHAUSTED:  # the caller stays in the kernel's queue and would wake us at once
+                    self.loop.remove_reader(self._socket.fileno())
+                    self.loop.call_later(ACCEPT_PAUSE, self._listen)
                 return
             ip = unmapped(where[0])
             network = network_of(ip)

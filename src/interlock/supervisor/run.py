@@ -30,6 +30,7 @@ from interlock.supervisor.bodies import Bodies
 from interlock.supervisor.environment import withdraw_secrets
 from interlock.supervisor.node import Node
 from interlock.supervisor.notify import notify
+from interlock.supervisor.open_files import allow_open_files
 from interlock.supervisor.prepare import Prepared, in_child
 from interlock.supervisor.process import keep_to_itself
 from interlock.supervisor.sockets import close, listen, listen_alone
@@ -55,6 +56,7 @@ def run(file: Path, announce: Callable[[str], None] = print) -> int:
     keep_to_itself()
     for warning in config.warnings:
         log.warning(str(warning))
+    allow_open_files(config, log)
     lock = DataLock.take(config.data_dir, "a node", wait=LOCK_PATIENCE)
     try:
         return _run(file, config, log, announce)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +32,85 @@ def listening(loop: Any, sock: Any) -> Listener:
         certificates=None,
         meter=parts,
     )
+
+
+# -- accepting
+
+
+class Wakes:
+    """A loop that calls a reader for as long as it is there, since somebody always waits to be accepted."""
+
+    def __init__(self) -> None:
+        self.readers: dict[int, Callable[[], None]] = {}
+        self.later: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return 0.0
+
+    def add_reader(self, fd: int, reader: Callable[[], None]) -> None:
+        self.readers[fd] = reader
+
+    def remove_reader(self, fd: int) -> bool:
+        return self.readers.pop(fd, None) is not None
+
+    def call_later(self, delay: float, work: Callable[[], None]) -> None:
+        self.later.append((delay, work))
+
+    def turn(self) -> None:
+        for reader in list(self.readers.values()):
+            reader()
+
+
+class Refusing:
+    """A listening socket that somebody waits at, and which cannot be accepted from."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        self.asked = 0
+
+    def setblocking(self, flag: bool) -> None: ...
+
+    def fileno(self) -> int:
+        return 7
+
+    def accept(self) -> Any:
+        self.asked += 1
+        raise OSError(self.code, os.strerror(self.code))
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+def test_a_worker_without_descriptors_does_not_ask_for_the_same_caller_without_end(code: int) -> None:
+    loop, sock = Wakes(), Refusing(code)
+    listening(loop, sock).start()
+    for asked in range(1, 4):
+        for _ in range(1_000):
+            loop.turn()
+        assert sock.asked == asked
+        ((delay, again),) = loop.later
+        assert 0.1 <= delay <= 1
+        loop.later.clear()
+        again()
+
+
+def test_a_worker_without_descriptors_that_drains_does_not_begin_to_accept_again() -> None:
+    loop, sock = Wakes(), Refusing(errno.EMFILE)
+    own = listening(loop, sock)
+    own.start()
+    loop.turn()
+    own.drain()
+    for _, again in loop.later:
+        again()
+    assert loop.readers == {}
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO])
+def test_a_caller_who_is_gone_holds_nobody_up(code: int) -> None:
+    loop, sock = Wakes(), Refusing(code)
+    listening(loop, sock).start()
+    loop.turn()
+    loop.turn()
+    assert sock.asked == 2
+    assert loop.later == []
 
 
 # -- waiting for a ClientHello
