@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from interlock.snapshot import ConnectionSpec
 if TYPE_CHECKING:
     from interlock.gateway.meter import Meter
     from interlock.gateway.pipeline import Pipeline
+
+log = logging.getLogger("interlock.gateway")
 
 ACCEPTS = 64  # connections taken from the backlog before others get their turn
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -138,7 +141,11 @@ class Listener:
 
     def sweep(self, now: float) -> None:
         for connection in list(self.connections):
-            connection.sweep(now)
+            try:
+                connection.sweep(now)
+            except Exception:  # a fault of ours, with one: it holds up neither the others nor the worker's sign of life
+                log.exception("a connection failed inside and is given up")
+                connection.reset()
 
     @property
     def calls(self) -> int:

@@ -34,6 +34,31 @@ def listening(loop: Any, sock: Any) -> Listener:
     )
 
 
+class Swept:
+    """A connection that is looked at each second."""
+
+    def __init__(self, problem: Exception | None = None) -> None:
+        self.problem = problem
+        self.done: list[str] = []
+
+    def sweep(self, _now: float) -> None:
+        self.done.append("sweep")
+        if self.problem is not None:
+            raise self.problem
+
+    def reset(self) -> None:
+        self.done.append("reset")
+
+
+def test_one_connection_that_fails_inside_holds_up_no_other() -> None:
+    """Else no call of the worker would be looked at any more, and it would be killed as dead."""
+    listener = listening(Wakes(), Refusing(errno.EAGAIN))
+    found: list[Any] = [Swept(RuntimeError("a fault of ours")), Swept(), Swept(ZeroDivisionError())]
+    listener.connections.update(found)
+    listener.sweep(1.0)
+    assert [one.done for one in found] == [["sweep", "reset"], ["sweep"], ["sweep", "reset"]]
+
+
 # -- accepting
 
 
