@@ -125,6 +125,7 @@ class Chain:
                     self._note(name, entry)
                     entries += 1
                     self.running = scan.running
+                    self._tree.passed(self.running)
                     wanted.discard((number, scan.offset, self.running.hex()))
                     kept = kept or self.running.hex() == known_head
             except RecordError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from interlock.audit.bound import journal_line
 from interlock.clock import SECOND
 from interlock.errors import LogError
 from interlock.keys import Keyring, ensure_log_key, log_names, open_log_key
@@ -89,8 +90,8 @@ class LogSigner(LogVerifier):
     def __repr__(self) -> str:
         return f"LogSigner({self.origin!r})"
 
-    def sign(self, size: int, root: bytes, time_ns: int) -> bytes:
-        """The signed checkpoint of a tree."""
-        checkpoint = Checkpoint(self.origin, size, root)
+    def sign(self, size: int, root: bytes, time_ns: int, journal: bytes = b"") -> bytes:
+        """The signed checkpoint of a tree; `journal`: the running hash of what it was made of."""
+        checkpoint = Checkpoint(self.origin, size, root, (journal_line(journal),) if journal else ())
         when = self._clock.cosign(format_checkpoint(checkpoint), time_ns // SECOND)
         return sign_checkpoint(checkpoint, [self._signer], [when])

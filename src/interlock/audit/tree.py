@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from interlock.audit.bound import journal_of
 from interlock.audit.files import Files, read_all, write_aside
 from interlock.audit.journal import Begin, Scan, Sealed, Signed, journal_path
 from interlock.audit.journal_writer import JournalWriter
@@ -51,8 +52,8 @@ class Signer(Protocol):
 
     origin: str
 
-    def sign(self, size: int, root: bytes, time_ns: int) -> bytes:
-        """The signed checkpoint."""
+    def sign(self, size: int, root: bytes, time_ns: int, journal: bytes, /) -> bytes:
+        """The signed checkpoint, with the running hash of the journal."""
         ...
 
     def open(self, data: bytes) -> Checkpoint:
@@ -115,6 +116,7 @@ class RecordTree:
         self._due = 0
         self._idle_due = 0
         self._published = -1  # size of the checkpoint that is there
+        self._bound = b""  # the running hash of the journal that it names
 
     @property
     def size(self) -> int:
@@ -145,10 +147,15 @@ class RecordTree:
                 problems.append("the journal does not lead to the root that was signed")
         if found is not None and found.size > size:
             problems.append(f"the checkpoint covers {found.size} records, the journal {state.size}: it was set back")
-        if found is None and size and not problems:
+        if found is None and state.size and not problems:
             problems.append("the checkpoint is missing")
+        self._bound = (journal_of(found) if found is not None else None) or b""
+        if self._bound and not self._is_ours(self._bound):
+            problems.append("the journal is not the one that was signed: it was rewritten")
         self._old = partial_tiles(self._tree.size)
         self._published = found.size if found is not None and not problems else -1
+        if found is None and not state.size and not problems:
+            self._publish(self._signer)  # of nothing: who finds leaves and no checkpoint knows that there was one
         for leaves in sealed_leaves(self._files, self._record, self._journal.place, self._tree.size):
             self._take(leaves)
         return problems
@@ -164,13 +171,16 @@ class RecordTree:
         if self._signer is None:
             return False
         now = self._clock.monotonic()
-        ready = self._new or self._unwritten or self._published != self._tree.size
+        ready = (
+            self._new
+            or self._unwritten
+            or self._published != self._tree.size
+            or self._bound != self._journal.running  # what is not of leaves is signed with the next one as well
+        )
         if not at_once and now < (self._due if ready else self._idle_due):
             return False
         if at_once and not ready and self._published >= 0:
             return False
-        if self._published < 0 and not self._tree.size:
-            self._publish(self._signer)  # of nothing: so whoever finds a larger one promised knows that there was one
         self._write_tiles()
         if self._published != self._tree.size or not ready:
             self._publish(self._signer)
@@ -196,16 +206,35 @@ class RecordTree:
             self._journal.add(Signed(size, root, now))
             self._journal.commit()
         self._tiles.make_ready()
+        running = self._journal.running
         try:
-            write_aside(self._files, self._path, signer.sign(size, root, now))
+            write_aside(self._files, self._path, signer.sign(size, root, now, running))
         finally:
             self._watch.note(self._path)
         self.signed += 1
+        self._bound = running
         if self._published != size:
             edge = partial_tiles(size)
             self._tiles.forget_partial(_replaced(self._old, edge))
             self._old = edge
             self._published = size
+
+    def _is_ours(self, running: bytes) -> bool:
+        """Whether the journal leads over that running hash: the newest entries are looked at first."""
+        number, offset = self._journal.place
+        end: int | None = offset
+        while number:
+            scan = Scan(self._files, journal_path(self._record, number), end)
+            begin: Begin | None = None
+            for entry in scan:
+                if isinstance(entry, Begin):
+                    begin = entry
+                if scan.running == running:
+                    return True
+            if begin is None:
+                return False
+            number, end = begin.previous, begin.previous_offset
+        return False
 
     def _read(self, problems: list[str], signer: Signer) -> Checkpoint | None:
         try:

@@ -3,6 +3,7 @@
 1. What the journal says of each checkpoint is the root of the leaves before it.
 2. The newest checkpoint is signed by this log, and its root is that of as many leaves.
 3. So is that of the published checkpoint, and of every one kept elsewhere: the record goes on from it.
+   The journal leads over what each of them says of it (`bound.py`).
 4. The tiles of the newest checkpoint's tree are on disk, byte for byte.
 
 A quick check takes the tiles' word for the leaves: it makes no tree, and asks the tiles for the roots.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from interlock.audit.bound import journal_of
 from interlock.audit.files import Files
 from interlock.audit.journal import Signed
 from interlock.audit.report import Report
@@ -22,6 +24,7 @@ from interlock.audit.tree import CHECKPOINT, PUBLISHED, Edge, read_checkpoint
 from interlock.errors import LogError, RecordError
 from interlock.tlog import (
     EMPTY_ROOT,
+    HASH_SIZE,
     TILE_WIDTH,
     Checkpoint,
     TiledTree,
@@ -54,6 +57,8 @@ class TreeCheck:
         self._tiled = 0  # the size of the tree whose tiles are held against what is on disk
         self._promised = 0  # size and root of the newest checkpoint that the journal names
         self._promised_root = EMPTY_ROOT
+        self._journals: dict[bytes, list[str]] = {}  # running hashes that signed checkpoints name -> which do
+        self._sealed = 0  # leaves that the journal names
         self._broken = False  # not all leaves are known
 
     def begin(self, kept: Sequence[tuple[str, bytes]]) -> None:
@@ -73,8 +78,13 @@ class TreeCheck:
             except LogError as error:
                 self._report.problem(name, f"is no checkpoint of this log: {error}")
 
+    def passed(self, running: bytes) -> None:
+        """The journal's running hash after an entry."""
+        self._journals.pop(running, None)
+
     def add(self, leaves: bytes) -> None:
         """The leaves of one seal."""
+        self._sealed += len(leaves) // HASH_SIZE
         if self._quick:
             return
         self._leaves += cut(leaves)
@@ -96,12 +106,12 @@ class TreeCheck:
 
     def finish(self) -> None:
         """Say what did not come."""
-        if (
-            self._promised
-            and self._report.checkpoint is None
-            and not any(problem.file == _FILE for problem in self._report.problems)
-        ):
+        missing = self._report.checkpoint is None and not any(one.file == _FILE for one in self._report.problems)
+        if missing and self._promised:
             self._report.problem(_FILE, "is missing")
+        elif missing and self._sealed and self._log is not None and self._newest() is None:
+            # Looked for again: a recorder may just have begun. It signs a checkpoint of nothing before it seals.
+            self._report.problem(_FILE, "is missing: nothing of the record is signed")
         if self._broken:
             return
         if self._quick:
@@ -112,6 +122,9 @@ class TreeCheck:
                 self._report.problem(
                     name, f"covers {size} records, more than there are: the record was cut or set back"
                 )
+        told = {problem.file for problem in self._report.problems}
+        for name in (name for names in self._journals.values() for name in names if name not in told):
+            self._report.problem(name, "was made of another journal: it was rewritten")
 
     def _ask_tiles(self) -> None:
         tiled = TiledTree(self._tiles, self._tiled)
@@ -126,6 +139,9 @@ class TreeCheck:
                     self._report.problem("log/tile", str(error))
 
     def _want(self, name: str, checkpoint: Checkpoint) -> None:
+        running = journal_of(checkpoint)
+        if running is not None:
+            self._journals.setdefault(running, []).append(name)
         if checkpoint.size:
             self._wanted.setdefault(checkpoint.size, []).append((name, checkpoint.root))
         elif checkpoint.root != EMPTY_ROOT:

@@ -74,7 +74,7 @@ def verify(
         resume=resume,
         progress=_progress(),
     )
-    if not known and (paths.record / "log").exists():
+    if not known and report.sealed:
         report.problem("keys/log.pub", "is missing: without it no signature is checked; say the log's key with --key")
     problems = [str(problem) for problem in report.problems]
     signed = report.checkpoint
