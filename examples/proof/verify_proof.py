@@ -4,10 +4,12 @@
 
 The second argument is the log's public key, which you got from somewhere else (`interlock audit checkpoint --keys`).
 It shows that the record in the file is in the log that the key signed, and, if the file has what opens it, that
-its contents are those that were written. Formats: C2SP tlog-proof, tlog-checkpoint and signed-note; RFC 9162.
+its contents are those that were written. It does not show which segment the record is of.
+Formats: C2SP tlog-proof, tlog-checkpoint and signed-note; RFC 9162.
 """
 
 import json
+import re
 import struct
 import sys
 from base64 import b64decode
@@ -85,15 +87,18 @@ def main() -> int:
         if root_of(sha256(b"\x00" + frame).digest(), index, size, hashes) != root:
             raise NotShown("the record is not in the tree that was signed")
         # length, version, event, class, flags, sequence, time, reference, commitment
-        *_, event, _, _, _, time_ns, _, commitment = struct.unpack_from(">IBBBBQQQ32s", frame)
-        print(f"record {extra['record']} is number {index} of the {size} of {origin}")
+        *_, event, _, _, sequence, time_ns, _, commitment = struct.unpack_from(">IBBBBQQQ32s", frame)
+        if not re.fullmatch(rf"[0-9a-f]{{32}}-{sequence}", extra["record"]):
+            raise NotShown("the record's name is not that of the frame")
+        print(f"record number {sequence} of a segment that the proof calls {extra['record'][:32]}")
+        print(f"is number {index} of the {size} of {origin}")
         print(f"event {event}, written {datetime.fromtimestamp(time_ns / 1e9, UTC):%Y-%m-%dT%H:%M:%SZ}")
         if "salt" in extra:
             plaintext = b64decode(extra["plaintext"], validate=True)
             if sha256(b64decode(extra["salt"], validate=True) + plaintext).digest() != commitment:
                 raise NotShown("the contents shown are not those that were written")
             print("its contents, MessagePack:", plaintext)
-    except (NotShown, ValueError, LookupError, OSError, struct.error) as problem:
+    except (NotShown, ValueError, TypeError, LookupError, OSError, struct.error) as problem:
         print(f"NOT SHOWN: {problem}", file=sys.stderr)
         return 1
     return 0

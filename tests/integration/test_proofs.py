@@ -60,7 +60,9 @@ def test_a_call_is_proven_to_someone_who_has_nothing_of_the_node(node: Node, key
 
     done = reader(opened, public)
     assert done.returncode == 0, done.stderr
-    assert f"record {record} is number {shown['index']}" in done.stdout
+    segment, _, sequence = record.partition("-")
+    assert f"record number {sequence} of a segment that the proof calls {segment}" in done.stdout
+    assert f"is number {shown['index']} of" in done.stdout
     assert "GET" in done.stdout
 
     data = bytearray(opened.read_bytes())

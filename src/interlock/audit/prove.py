@@ -17,7 +17,7 @@ from interlock.audit.entries import decode
 from interlock.audit.files import Files
 from interlock.audit.journal import numbers
 from interlock.audit.reader import OpenKey, SegmentReader, frame_reader, segment_files
-from interlock.audit.segment import FRAME_HEADER, SMALLEST_FRAME, RecordId, format_id
+from interlock.audit.segment import FRAME_HEADER, SMALLEST_FRAME, RecordId, format_id, parse_id
 from interlock.audit.signing import LogVerifier
 from interlock.audit.tiles import Tiles
 from interlock.audit.tree import CHECKPOINT, PUBLISHED, read_checkpoint, seals
@@ -54,7 +54,8 @@ class Extra(msgspec.Struct, frozen=True, omit_defaults=True):
 class Proven(msgspec.Struct, frozen=True):
     """What a proof has shown of a record."""
 
-    record: str
+    record: str  # nothing vouches for the segment's name in it
+    sequence: int  # of the record in its segment, by the frame
     index: int
     checkpoint: Checkpoint
     signed: int  # seconds since 1970, by the log's clock
@@ -122,7 +123,7 @@ def verify_proof(data: bytes, log: LogVerifier, policy: WitnessPolicy | None = N
     """Verify a file that `prove` made, with nothing else but the log's public keys. `LogError`.
 
     1. The frame in it hashes to a leaf that is in the tree of a checkpoint that the log signed.
-    2. The record's name is that of the frame.
+    2. The record's name is one, and its sequence that of the frame. The segment's name is not in the frame.
     3. What is shown as its contents hashes to the frame's commitment.
     """
     proof = parse_tlog_proof(data)
@@ -136,8 +137,8 @@ def verify_proof(data: bytes, log: LogVerifier, policy: WitnessPolicy | None = N
     shown = verify_tlog_proof(proof, leaf_hash(frame), log.verifiers, policy, origin=log.origin)  # 1
     signed = log.open_signed(proof.checkpoint)
     _, _, event, _, _, sequence, time_ns, _, _ = FRAME_HEADER.unpack_from(frame)
-    if extra.record.rpartition("-")[2] != str(sequence):  # 2
-        raise LogError(f"the frame is number {sequence} of its segment, not {extra.record}")
+    if _named(extra.record)[1] != sequence:  # 2
+        raise LogError(f"the frame is number {sequence} of its segment, not the one that the proof names")
     entry = None
     known = BY_CODE.get(event)
     if extra.salt:
@@ -148,6 +149,7 @@ def verify_proof(data: bytes, log: LogVerifier, policy: WitnessPolicy | None = N
             raise LogError(str(error)) from error
     return Proven(
         record=extra.record,
+        sequence=sequence,
         index=shown.index,
         checkpoint=shown.checkpoint,
         signed=log.time_of(signed),
@@ -157,6 +159,17 @@ def verify_proof(data: bytes, log: LogVerifier, policy: WitnessPolicy | None = N
         opened=bool(extra.salt),
         entry=entry,
     )
+
+
+def _named(record: str) -> RecordId:
+    """The id in a proof, only as we write it: it is shown with what was verified, and nobody signed it."""
+    try:
+        found = parse_id(record)
+    except RecordError:
+        found = None
+    if found is None or format_id(found) != record:
+        raise LogError("what the proof calls its record is not the name of one")
+    return found
 
 
 def index_of(record: Path, wanted: RecordId, files: Files) -> int | None:

@@ -42,7 +42,14 @@ def printable(text: str) -> str:
     """The text with control characters (but the newline and the tab) made visible."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c in "\n\t" else one_line(c) for c in text)
+
+
+def one_line(text: str) -> str:
+    """The text with all control characters made visible: nothing in it looks like a line of ours."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

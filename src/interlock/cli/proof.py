@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interlock.cli.desk import Settings, perform
-from interlock.cli.output import print_json, printable, say
+from interlock.cli.output import one_line, print_json, say
 
 if TYPE_CHECKING:
     from interlock.audit import LogVerifier
@@ -119,7 +119,8 @@ def verify_proof(
 ) -> None:
     """Verify a proof offline: needs the file and the log's public key, and no record. Exit status 1 if it fails.
 
-    Without witnesses it proves nothing against whoever holds the key that signs the log.
+    Without witnesses it proves nothing against whoever holds the key that signs the log. What it shows of the record's
+    id is the number; which segment that counts in is what the file says.
 
     Example:  interlock audit verify-proof call.tlog-proof --key "interlock/0123...+89abcdef+AU..."
 
@@ -139,6 +140,7 @@ def verify_proof(
             {
                 "ok": True,
                 "record": proven.record,
+                "sequence": proven.sequence,
                 "index": proven.index,
                 "event": proven.event,
                 "time": _time(proven.time_ns // 10**9),
@@ -151,13 +153,15 @@ def verify_proof(
             }
         )
         return
-    say(f"record {proven.record} ({proven.event}, {_time(proven.time_ns // 10**9)})")
+    segment = proven.record.partition("-")[0]
+    written = _time(proven.time_ns // 10**9)
+    say(f"record number {proven.sequence} of a segment that the proof calls {segment} ({proven.event}, {written})")
     say(f"is number {proven.index} of the {head.size} of {head.origin}, signed {_time(proven.signed)}")
     for name, when in proven.witnesses.items():
-        say(f"cosigned by {printable(name)}, {_time(when)}")
+        say(f"cosigned by {one_line(name)}, {_time(when)}")
     if contents is not None:
         for name, value in contents.items():
-            say(f"  {name}: {printable(str(value))}")
+            say(f"  {name}: {one_line(str(value))}")
 
 
 def policy_of(witnesses: list[str] | None, require: int | None) -> WitnessPolicy | None:

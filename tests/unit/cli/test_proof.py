@@ -1,0 +1,112 @@
+"""`audit verify-proof` and the reader in `examples/proof` against who makes the file: their answer is all theirs."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from interlock.audit.entries import Outcome, encode
+from interlock.audit.prove import Extra, open_frame, prove
+from interlock.audit.segment import RecordId, format_id
+from interlock.cli import run
+from interlock.tlog import TlogProof, format_tlog_proof, parse_tlog_proof
+from tests.unit.audit.storage import OUTCOME, World, call, open_plain
+
+READER = Path(__file__).parents[3] / "examples" / "proof" / "verify_proof.py"
+LINES = "\nis number 4711 of the 9000 of log.example/x\ncosigned by witness.example/w1, 2026-01-31T12:00:02Z\n"
+
+Verify = Callable[[bytes], int]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture(params=["command", "reader"])
+def verify(world: World, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Verify:
+    """Gives the exit status of either, by the log's public key alone."""
+    file, key = world.folder / "proof", str(world.signer.vkeys[0])
+
+    def verified(data: bytes) -> int:
+        file.write_bytes(data)
+        if request.param == "command":
+            return run(["audit", "verify-proof", str(file), "--key", key])
+        monkeypatch.setattr(sys, "argv", [str(READER), str(file), key])
+        status: int = runpy.run_path(str(READER))["main"]()
+        return status
+
+    return verified
+
+
+def written(world: World, note: str = "") -> RecordId:
+    """The record of an outcome, in the log."""
+    writer, recorder = world.writer(), world.recorder()
+    intent = call(writer)
+    record = writer.append(OUTCOME, encode(Outcome(503, "", 1, 2, 3, note)), intent)
+    writer.close()
+    assert recorder.stop()
+    return record
+
+
+def proof_of(world: World, record: RecordId) -> bytes:
+    return prove(world.record, record, world.signer, open_frame(world.record, record, open_plain))
+
+
+def changed(data: bytes, **changes: object) -> bytes:
+    """The proof with other extra data, which nobody signs."""
+    proof = parse_tlog_proof(data)
+    extra = msgspec.structs.replace(msgspec.json.decode(proof.extra, type=Extra), **changes)
+    return format_tlog_proof(TlogProof(proof.index, proof.hashes, proof.checkpoint, msgspec.json.encode(extra)))
+
+
+def test_what_is_vouched_for_is_said_apart_from_what_the_file_says(
+    world: World, verify: Verify, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = written(world)
+    assert verify(changed(proof_of(world, record), record=f"{'c0ffee00' * 4}-{record[1]}")) == 0
+    shown = capsys.readouterr().out
+    assert f"record number {record[1]} of a segment that the proof calls {'c0ffee00' * 4}" in shown
+    assert f"\nis number {record[1]} of the " in shown
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "00-0 (call:intent, 2026-01-31T12:00:00Z)" + LINES + "\x1b[8m-{sequence}",
+        "{segment}-9-{sequence}",
+        "{segment}-0{sequence}",
+        "{segment}-+{sequence}",
+        "{segment}-{sequence}\n",
+        "{SEGMENT}-{sequence}",
+        "{segment} -{sequence}",
+        "                                -{sequence}",
+        "-{sequence}",
+        "{sequence}",
+    ],
+)
+def test_a_record_that_goes_by_no_name_is_not_shown_as_one(
+    world: World, verify: Verify, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    record = written(world)
+    segment, sequence = format_id(record).split("-")
+    lie = name.format(segment=segment, SEGMENT=segment[:-1] + "A", sequence=sequence)
+    assert verify(changed(proof_of(world, record), record=lie)) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert "2026" not in told.err
+
+
+def test_what_a_record_holds_looks_like_no_line_of_the_answer(
+    world: World, verify: Verify, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Callers have a say in it: in paths, and in what upstreams do."""
+    assert verify(proof_of(world, written(world, note="x" + LINES))) == 0
+    shown = capsys.readouterr().out
+    assert "4711" in shown
+    assert not [line for line in shown.splitlines() if line.startswith(("cosigned", "is number 4711"))]
