@@ -17,7 +17,7 @@ from interlock.audit.entries import decode
 from interlock.audit.files import Files
 from interlock.audit.journal import numbers
 from interlock.audit.reader import OpenKey, SegmentReader, frame_reader, segment_files
-from interlock.audit.segment import FRAME_HEADER, SMALLEST_FRAME, RecordId, format_id, parse_id
+from interlock.audit.segment import FRAME_HEADER, SALT_SIZE, SMALLEST_FRAME, RecordId, format_id, parse_id
 from interlock.audit.signing import LogVerifier
 from interlock.audit.tiles import Tiles
 from interlock.audit.tree import CHECKPOINT, PUBLISHED, read_checkpoint, seals
@@ -141,7 +141,8 @@ def verify_proof(data: bytes, log: LogVerifier, policy: WitnessPolicy | None = N
         raise LogError(f"the frame is number {sequence} of its segment, not the one that the proof names")
     entry = None
     known = BY_CODE.get(event)
-    if extra.salt:
+    opened = bool(extra.salt or extra.plaintext)
+    if opened:
         try:
             _check_opening(frame, extra.salt, extra.plaintext)  # 3
             entry = decode(known, extra.plaintext) if known is not None else None
@@ -156,7 +157,7 @@ def verify_proof(data: bytes, log: LogVerifier, policy: WitnessPolicy | None = N
         witnesses={one.witness: one.timestamp for one in shown.cosignatures},
         event=str(known) if known is not None else f"event {event}",
         time_ns=time_ns,
-        opened=bool(extra.salt),
+        opened=opened,
         entry=entry,
     )
 
@@ -214,5 +215,6 @@ def _frame(reader: SegmentReader, wanted: RecordId) -> bytes:
 
 
 def _check_opening(frame: bytes, salt: bytes, plaintext: bytes) -> None:
-    if sha256(salt + plaintext).digest() != FRAME_HEADER.unpack_from(frame)[8]:
+    # With a salt of another length the beginning of what was written could pass for salt.
+    if len(salt) != SALT_SIZE or sha256(salt + plaintext).digest() != FRAME_HEADER.unpack_from(frame)[8]:
         raise RecordError("what is shown as the record's contents is not what it commits to")

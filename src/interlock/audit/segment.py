@@ -45,6 +45,7 @@ SHORT_SIZE: Final = 32  # without the commitment
 HEADER_SIZE: Final = 64
 TAG_SIZE: Final = 16
 SMALLEST_FRAME: Final = HEADER_SIZE + TAG_SIZE
+SALT_SIZE: Final = 32
 MAX_PLAINTEXT: Final = MAX_FRAME - SMALLEST_FRAME - ID_SIZE
 FILE_NAME: Final = re.compile(r"\d{8}T\d{6}Z-[a-z0-9][a-z0-9-]{0,31}-[0-9a-f]{8}\.seg")
 

@@ -110,3 +110,20 @@ def test_what_a_record_holds_looks_like_no_line_of_the_answer(
     shown = capsys.readouterr().out
     assert "4711" in shown
     assert not [line for line in shown.splitlines() if line.startswith(("cosigned", "is number 4711"))]
+
+
+def test_what_was_written_cannot_be_cut_by_calling_its_beginning_salt(
+    world: World, verify: Verify, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The note's last letters are an outcome by themselves: an array of six, of which the status is 120."""
+    note = "\u0116x\u0640" + "F" * 128 + "abc\u0640" + "G" * 128
+    data = proof_of(world, written(world, note))
+    assert verify(data) == 0
+    assert "FFF" in capsys.readouterr().out
+    extra = msgspec.json.decode(parse_tlog_proof(data).extra, type=Extra)
+    whole = extra.salt + extra.plaintext
+    for at in (whole.index("\u0116".encode()) + 1, 31, 33, 0):
+        assert verify(changed(data, salt=whole[:at], plaintext=whole[at:])) == 1
+        told = capsys.readouterr()
+        assert "contents" in told.err
+        assert "FFF" not in told.out
