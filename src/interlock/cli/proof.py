@@ -189,4 +189,7 @@ def verifier_of(context: typer.Context, keys: list[str] | None) -> LogVerifier:
 def _time(seconds: int) -> str:
     from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, OSError, ValueError):  # a signature's time may be any number of 63 bits
+        return f"{seconds} s after 1970"

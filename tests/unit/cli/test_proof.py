@@ -9,12 +9,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from interlock.audit.entries import Outcome, encode
 from interlock.audit.prove import Extra, open_frame, prove
 from interlock.audit.segment import RecordId, format_id
 from interlock.cli import run
-from interlock.tlog import TlogProof, format_tlog_proof, parse_tlog_proof
+from interlock.tlog import Cosigner, Note, TlogProof, format_note, format_tlog_proof, parse_note, parse_tlog_proof
 from tests.unit.audit.storage import OUTCOME, World, call, open_plain
 
 READER = Path(__file__).parents[3] / "examples" / "proof" / "verify_proof.py"
@@ -127,3 +128,20 @@ def test_what_was_written_cannot_be_cut_by_calling_its_beginning_salt(
         told = capsys.readouterr()
         assert "contents" in told.err
         assert "FFF" not in told.out
+
+
+@pytest.mark.parametrize("seconds", [253_402_300_800, 2**40, 2**56, 2**63 - 1])
+def test_the_time_of_a_witness_that_is_no_date_is_shown_as_a_number(
+    world: World, capsys: pytest.CaptureFixture[str], seconds: int
+) -> None:
+    proof = parse_tlog_proof(proof_of(world, written(world)))
+    witness = Cosigner("witness.example/w1", Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    note = parse_note(proof.checkpoint)
+    cosigned = format_note(Note(note.text, (*note.signatures, witness.cosign(note.text, seconds))))
+    file = world.folder / "proof"
+    file.write_bytes(format_tlog_proof(TlogProof(proof.index, proof.hashes, cosigned, proof.extra)))
+    words = ["audit", "verify-proof", str(file), "--key", str(world.signer.vkeys[0]), "--witness", str(witness.key)]
+    assert run(words) == 0
+    assert f"cosigned by witness.example/w1, {seconds} s after 1970\n" in capsys.readouterr().out
+    assert run([*words, "--json"]) == 0
+    assert f'"{seconds} s after 1970"' in capsys.readouterr().out
