@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -22,6 +25,10 @@ class Kept(msgspec.Struct):
     records: int = 0
     time_ns: int = 0
     log: str = ""  # whose record the cursor is in; empty: not known then
+    check: str = ""  # SHA-256 of all this with an empty check, hex; files of before have none
+
+
+_MEMBERS = set(Kept.__struct_fields__)
 
 
 class Place:
@@ -40,11 +47,14 @@ class Place:
         Raises `RecordError` for a file that cannot be read: to begin again in silence would be a guess.
         """
         try:
-            kept = msgspec.json.decode(self.path.read_bytes(), type=Kept)
+            members = msgspec.json.decode(self.path.read_bytes(), type=dict[str, Any])
+            kept = msgspec.convert(members, Kept)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError) as error:  # msgspec's, or bytes that are not UTF-8
             raise RecordError(f"{self.path} cannot be read: {error}; remove it to begin again") from None
+        if members["check"] != _check(members) if "check" in members else not members.keys() <= _MEMBERS:
+            raise RecordError(f"{self.path} was altered; remove it to begin again")
         if kept.version != VERSION or kept.export != self._name:
             raise RecordError(f"{self.path} is of another version or export; remove it to begin again")
         if kept.log and self._log and kept.log != self._log:
@@ -54,5 +64,11 @@ class Place:
     def keep(self, cursor: Cursor, records: int, time_ns: int) -> None:
         """On disk when this returns. Raises `OSError`."""
         self._files.make_folder(self.path.parent)
-        data = msgspec.json.encode(Kept(VERSION, self._name, str(cursor), records, time_ns, self._log))
-        write_aside(self._files, self.path, data + b"\n")
+        kept = Kept(VERSION, self._name, str(cursor), records, time_ns, self._log)
+        kept.check = _check(msgspec.to_builtins(kept))
+        write_aside(self._files, self.path, msgspec.json.encode(kept) + b"\n")
+
+
+def _check(members: Mapping[str, Any]) -> str:
+    """Over whatever members there are: a later version may have more."""
+    return sha256(msgspec.json.encode({**members, "check": ""})).hexdigest()

@@ -148,12 +148,15 @@ class Feed:
             if found is None:
                 return False
             entry, known = found
+            before = self._journal.before
+            taken = self._cursor.taken if self._cursor[:2] == before[:2] else 0
+            if taken and not (isinstance(entry, Sealed) and taken < entry.count):  # of a whole seal it is none
+                raise RecordError(f"the cursor was altered: there are no {taken} frames to pass over where it is")
             if isinstance(entry, Closed):
                 self._segments.ended(entry.segment)
             elif isinstance(entry, Sealed):
-                before = self._journal.before
                 self._seal = _Seal(entry, before, known)
-                self._seal.skip = self._cursor.taken if self._cursor[:2] == before[:2] else 0
+                self._seal.skip = taken
                 return True
 
     def _take(self, limit: int, found: list[Fed]) -> None:

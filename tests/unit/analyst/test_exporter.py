@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -317,6 +318,7 @@ def test_a_place_is_replaced_whole(tmp_path: Path) -> None:
         "records": 7,
         "time_ns": 123,
         "log": "",
+        "check": json.loads(place.path.read_text())["check"],
     }
     assert place.path.stat().st_mode & 0o777 == 0o600
     place.path.write_text("{")
@@ -351,6 +353,48 @@ def test_the_place_of_another_node_is_refused_and_not_taken_for_ours(bench: Benc
 def test_a_place_that_was_kept_before_it_named_its_log_is_gone_on_from(tmp_path: Path) -> None:
     Place(tmp_path, "a").keep(Cursor(1, 2, 3, bytes(32)), 4, 5)
     assert Place(tmp_path, "a", log="interlock/ours").read() == (Cursor(1, 2, 3, bytes(32)), 4)
+
+
+def test_a_place_of_before_there_was_a_check_is_gone_on_from(tmp_path: Path) -> None:
+    cursor = Cursor(1, 2, 3, bytes(32))
+    (tmp_path / "a.json").write_text(json.dumps({"version": 1, "export": "a", "cursor": str(cursor), "records": 4}))
+    assert Place(tmp_path, "a").read() == (cursor, 4)
+
+
+def test_a_place_of_a_later_version_may_say_more(tmp_path: Path) -> None:
+    cursor = Cursor(1, 2, 3, bytes(32))
+    more = {"version": 1, "export": "a", "cursor": str(cursor), "records": 4, "check": "", "more": [1]}
+    more["check"] = sha256(json.dumps(more, separators=(",", ":")).encode()).hexdigest()
+    (tmp_path / "a.json").write_text(json.dumps(more))
+    assert Place(tmp_path, "a").read() == (cursor, 4)
+
+
+def test_every_changed_byte_of_a_place_is_noticed(tmp_path: Path) -> None:
+    """What it passes over is never sent, and nobody would hear of it."""
+    place = Place(tmp_path, "a", log="interlock/ours")
+    place.keep(Cursor(2, 8000, 11, bytes(32)), 700, 123)
+    data = place.path.read_bytes()
+    for at in range(len(data) - 1):  # the last one is the end of the line
+        for bit in range(8):
+            bad = bytearray(data)
+            bad[at] ^= 1 << bit
+            place.path.write_bytes(bad)
+            with pytest.raises(RecordError, match="begin again"):
+                place.read()
+
+
+def test_a_damaged_place_passes_over_nothing_and_the_operator_is_told(bench: Bench) -> None:
+    bench.calls(3)
+    exporter = bench.exporter()
+    exporter._place.keep(exporter._confirmed, 0, 1)
+    file = bench.world.folder / "exports" / "a.json"
+    file.write_bytes(file.read_bytes().replace(b'"1.0.0.0.', b'"1.1.8.0.'))
+    run(exporter, 3)
+    assert bench.receiver.ids() == []
+    assert "a.json was altered; remove it to begin again" in exporter.status.error
+    file.unlink()
+    run(exporter)
+    assert bench.receiver.ids() == bench.expected
 
 
 def lines(*data: bytes) -> list[Message]:

@@ -326,3 +326,33 @@ def test_the_cursor_of_another_node_passes_over_nothing_in_silence(tmp_path: Pat
         with pytest.raises(RecordError, match=r"altered|missing"):
             feed.read(1000)
         feed.close()
+
+
+@pytest.mark.parametrize("more", [1, 9, 9999, 2**70])
+def test_a_cursor_that_says_more_was_taken_than_there_was_passes_over_nothing(world: World, more: int) -> None:
+    recorder, writer = world.recorder(), world.writer()
+    for number in range(3):
+        call(writer, number)
+    settle(recorder)
+    reader = feed(world)
+    first = reader.read(1)[0].after
+    rest = len(reader.read())
+    assert first.taken == 1
+    reader = feed(world, first._replace(taken=rest + more))
+    for _ in range(2):
+        with pytest.raises(RecordError, match="the cursor was altered"):
+            reader.read()
+    assert len(feed(world, first._replace(taken=rest)).read()) == 1
+
+
+def test_a_cursor_that_says_frames_were_taken_of_what_is_no_seal_is_an_altered_one(world: World) -> None:
+    recorder, writer = world.recorder(), world.writer()
+    call(writer)
+    settle(recorder)
+    (path,) = world.journals()
+    scan = Scan(Files(), path)
+    places = [(type(entry), Cursor(1, scan.offset, 1, scan.running)) for entry in scan]
+    after_begin = places[0][1]
+    assert places[1][0] is not Sealed
+    with pytest.raises(RecordError, match="the cursor was altered"):
+        feed(world, after_begin).read()
