@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -31,6 +33,7 @@ MOST: Final = 50  # asked for at a time
 TIMEOUT: Final = 65.0  # seconds: others may hold a poll for a minute
 LARGEST: Final = 4 * 1024 * 1024
 TRIES: Final = 20  # of a token whose key is not known
+PUZZLES: Final = 1000  # such tokens that are counted, the newest
 EARLY: Final = 10 * SECOND  # before it expires an access token is exchanged
 
 
@@ -57,7 +60,7 @@ class Poller:
         self._stop = threading.Event()
         self._acked: list[str] = []
         self._errors: dict[str, dict[str, str]] = {}
-        self._puzzled: dict[str, int] = {}  # tokens whose keys are not known, and how often they came
+        self._puzzled: OrderedDict[bytes, int] = OrderedDict()  # tokens whose keys are not known: how often they came
         self._token = ""
         self._expires = 0  # monotonic
         self._party = PartyStatus(issuer, str(settings.poll))
@@ -124,13 +127,14 @@ class Poller:
             try:
                 found = self._receiver.take(token.encode("ascii", "replace"), by="poll", only=self.issuer)
             except SetRefused as refused:
-                tries = self._puzzled.get(jti, 0) + 1
+                tries = self._puzzled.pop(_short(jti), 0) + 1
                 if refused.key_unknown and tries < TRIES:
-                    self._puzzled[jti] = tries
+                    self._puzzled[_short(jti)] = tries
+                    if len(self._puzzled) > PUZZLES:
+                        self._puzzled.popitem(last=False)
                     self._receiver.refresh(self.issuer)
                     problem = problem or refused
                     continue
-                self._puzzled.pop(jti, None)
                 self._errors[jti] = {"err": refused.code, "description": refused.description}
                 self._log.warning("a signal is refused", issuer=self.issuer, code=refused.code, why=refused.note[:300])
                 continue
@@ -141,7 +145,7 @@ class Poller:
             except InterlockError as failed:
                 problem = problem or failed
                 continue
-            self._puzzled.pop(jti, None)
+            self._puzzled.pop(_short(jti), None)
             taken += 1
             self._acked.append(jti)
             if found.jti != jti:
@@ -199,6 +203,11 @@ class Poller:
         status = self._receiver.status_of(self.issuer)
         status.failures, status.error = self._party.failures, self._party.error
         status.failing_ns, status.retry_ns = self._party.failing_ns, self._party.retry_ns
+
+
+def _short(jti: str) -> bytes:
+    """A token's name, however long an issuer makes it."""
+    return sha256(jti.encode("utf-8", "surrogatepass")).digest()
 
 
 def _sets(body: bytes) -> dict[str, str]:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from interlock.clock import SECOND
+from interlock.control.signals import poll
 from interlock.control.signals.http import Http
 from interlock.control.signals.poll import TRIES, Poller
 from interlock.errors import InterlockError, NodeError, StateError
@@ -152,6 +153,24 @@ def test_a_key_that_is_not_known_yet_comes_again_and_not_for_ever(bench: Bench, 
     polls.poll()
     polls.poll()
     assert theirs.errors["3"]["err"] == "invalid_key"
+
+
+def test_an_issuer_that_signs_ever_new_tokens_with_unknown_keys_fills_no_memory(
+    bench: Bench, theirs: FakeTransmitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poll, "PUZZLES", 5)
+    polls = poller(bench, theirs)
+    key = rsa("made up")
+    give(bench, theirs, "old", key=key)
+    for number in range(12):
+        theirs.sets = {"old": theirs.sets["old"]}
+        give(bench, theirs, str(number), key=key)
+        theirs.sets[f"{number}" * 10_000] = theirs.sets.pop(str(number))  # it goes by whatever name they say
+        with pytest.raises(InterlockError, match="invalid_key"):
+            polls.poll()
+        assert len(polls._puzzled) == min(number + 2, 5)
+        assert all(len(name) == 32 for name in polls._puzzled)
+    assert max(polls._puzzled.values()) == 12, "what comes again is counted on, though it was the first"
 
 
 def test_what_cannot_be_done_now_is_not_acknowledged(
