@@ -12,11 +12,12 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -141,15 +142,32 @@ class Node:
 
     @contextmanager
     def held(self, pid: int) -> Iterator[None]:
-        """A process hangs, for as long as the test likes: the supervisor, which would kill it, is held up with it."""
+        """A process hangs, for as long as the test likes: the supervisor, which would kill it, is held up with it.
+
+        Not while it writes to the state: who waits for that would wait as long.
+        """
         (supervisor,) = self.pids("supervisor")
         os.kill(supervisor, signal.SIGSTOP)
-        os.kill(pid, signal.SIGSTOP)
+        for _ in range(1000):
+            os.kill(pid, signal.SIGSTOP)
+            if not self._state_is_locked():
+                break
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.01)
         try:
             yield
         finally:
             resume(pid)
             resume(supervisor)
+
+    def _state_is_locked(self) -> bool:
+        with closing(sqlite3.connect(self.data / "state.db", isolation_level=None, timeout=0)) as state:
+            try:
+                state.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            state.execute("ROLLBACK")
+            return False
 
     def status(self) -> dict[str, Any]:
         """As `interlock status --json` has it."""

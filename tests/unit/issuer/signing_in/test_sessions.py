@@ -290,8 +290,8 @@ def test_an_end_that_broke_off_is_gone_through_with(
         elif how == "idle":
             sessions.end_what_is_over(later)
         else:
-            for _ in range(MOST):
-                signed_in(sessions, alice)
+            for _ in range(MOST):  # the longest unused ends
+                sessions.begin(request(now=NOW + SECOND), alice, ("pwd",))
 
     def killed(_sid: str, _why: str) -> None:
         raise Killed
