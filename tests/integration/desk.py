@@ -28,6 +28,7 @@ version: 1
 workers: 1
 listeners:
   - {{address: 127.0.0.1:PORT, tls: auto}}
+connections: {{failures: 1000000/m}}
 issuer:
   url: https://localhost:PORT
   scopes: {{things.read: See your things}}
