@@ -183,8 +183,8 @@ class Sessions:
 
     def living(self, now: int, *, account: str | None = None) -> list[SessionRow]:
         """Sessions that are not over, the oldest first."""
-        rows = self._signins.sessions(now, account=account)
-        return [row for row in rows if self._living(row, now) and self._proved(row)]
+        rows, left = self._signins.sessions(now, account=account), self._signins.left_behind()
+        return [row for row in rows if self._living(row, now) and row.sid not in left]
 
     def source(self, row: SessionRow) -> str:
         """The address that a session began from."""
@@ -195,15 +195,16 @@ class Sessions:
 
     def left_behind(self) -> list[str]:
         """Accounts of which sessions stand on a former password: whoever changed it did not come to end them."""
-        return sorted({row.account for row in self._signins.sessions(0) if not self._proved(row)})
+        return sorted(set(self._signins.left_behind().values()))
 
     def end_what_is_over(self, now: int, *, most: int = 200) -> int:
         """Housekeeping: end what nobody used for too long, and what a password change that broke off has left, so that
         what hangs on it ends too; gives how many."""
-        rows = self._signins.sessions(0)
-        over = [row for row in rows if not self._living(row, now) or not self._proved(row)][:most]
+        left = self._signins.left_behind()
+        over = [row for row in self._signins.sessions(0) if row.sid in left or not self._living(row, now)]
+        over = sorted(over, key=lambda row: row.sid not in left)[:most]
         for row in over:
-            why = "expired" if now >= row.expires else "idle" if self._proved(row) else "another password"
+            why = "expired" if now >= row.expires else "another password" if row.sid in left else "idle"
             self.revoke_session(row.sid, why, min(now, row.expires - 1))
         return len(over)
 

@@ -79,6 +79,16 @@ class SignIns:
         with self._state.reading() as connection:
             return [_session(row) for row in connection.execute(query.order_by(SESSIONS.c.created, SESSIONS.c.sid))]
 
+    def left_behind(self) -> dict[str, str]:
+        """Sessions that were not ended with the password that they stand on, each `sid` with its account."""
+        query = (
+            select(SESSIONS.c.sid, SESSIONS.c.account)
+            .join(ACCOUNTS, ACCOUNTS.c.id == SESSIONS.c.account)
+            .where(SESSIONS.c.revoked == 0, SESSIONS.c.changed != ACCOUNTS.c.changed)
+        )
+        with self._state.reading() as connection:
+            return {row.sid: row.account for row in connection.execute(query)}
+
     def begin(self, row: SessionRow, *, former: bytes = b"", most: int) -> list[str]:
         """Keep a new session; gives the sids of those that are to end with it: another one of the cookie `former`, and
         the oldest beyond `most`.

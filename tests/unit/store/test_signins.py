@@ -70,6 +70,17 @@ def test_nobody_is_signed_in_with_a_former_password(signins: SignIns) -> None:
     signins.begin(session(1, changed=accounts.get("a1").changed), most=5)
 
 
+def test_who_is_signed_in_with_a_former_password_is_found(signins: SignIns) -> None:
+    accounts = Accounts(signins._state)
+    for number, account in ((1, "a1"), (2, "a1"), (3, "a2")):
+        signins.begin(session(number, account=account), most=5)
+    assert signins.left_behind() == {}
+    assert accounts.choose_password(accounts.get("a1"), b"sealed", "k", 77)
+    signins.begin(session(4, changed=accounts.get("a1").changed), most=5)
+    signins.revoke(50, sid="sid2")
+    assert signins.left_behind() == {"sid1": "a1"}
+
+
 @pytest.mark.parametrize("account", ["a1", "nobody"])
 def test_nobody_is_signed_in_who_may_not_be(signins: SignIns, account: str) -> None:
     """The attack: a sign-in that was checked before the account was disabled ends after it, and waits there."""
