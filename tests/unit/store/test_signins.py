@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from interlock.errors import NotAllowed, StateError
 from interlock.store import State
 from interlock.store.accounts import ACTIVE, DISABLED, Account, Accounts
+from interlock.store.schema import MIGRATIONS
 from interlock.store.signins import Failures, SessionRow, SignIns
 from tests.unit.store.test_accounts import at_once
 
@@ -135,3 +138,22 @@ def test_what_is_over_is_dropped(signins: SignIns) -> None:
     assert signins.spend(b"s" * 32, 400)
     kept = signins.count([b"1" * 32, b"2" * 32], lambda found: list(found.values()))
     assert [one.key for one in kept] == [b"2" * 32]  # a lock is never dropped before its time
+
+
+def test_who_was_signed_in_before_sessions_knew_the_password_stays_so(tmp_path: Path) -> None:
+    """A state of the version before: its sessions stand on the passwords that there are."""
+    path = tmp_path / "state.db"
+    with State.open(path) as state:
+        accounts = Accounts(state)
+        accounts.add(Account("a1", "a1", (), 1, "k", changed=70))
+        SignIns(state).begin(session(1, changed=70), most=5)
+    number = [step.__name__ for step in MIGRATIONS].index("_sessions_know_the_password")
+    with closing(sqlite3.connect(path)) as former:
+        former.execute("ALTER TABLE sessions DROP COLUMN changed")
+        former.execute(f"PRAGMA user_version = {number}")
+        former.commit()
+    with State.open(path) as state:
+        signins = SignIns(state)
+        assert signins.sessions(10) == [session(1, changed=70)]
+        assert signins.left_behind() == {}
+        signins.begin(session(2, changed=70), most=5)
